@@ -14,6 +14,8 @@ use sedge_tests::wire::Connection;
 mod admin;
 #[path = "acls/asks.rs"]
 mod asks;
+#[path = "acls/cluster.rs"]
+mod cluster;
 #[path = "acls/lifecycle.rs"]
 mod lifecycle;
 #[path = "acls/matrix.rs"]

@@ -70,6 +70,8 @@ const CONFIGS: &str = "kafka-configs";
 const PERF: &str = "kafka-producer-perf-test";
 const TOKENS: &str = "kafka-delegation-tokens";
 const BS: &str = "--bootstrap-server {b}";
+/// Begins the arguments of tools that take the address before their subcommand.
+const BEFORE: &str = "{before}";
 
 /// The commands in the order in which they run: later ones build on earlier ones.
 const CHECKS: &[Check] = &[
@@ -244,6 +246,72 @@ const CHECKS: &[Check] = &[
         "--remove --force --allow-principal User:bob --operation Read --topic t",
         "",
     ),
+    refused(check(
+        "cluster-unregister",
+        "kafka-cluster",
+        "unregister --id 4711",
+        "Broker ID 4711",
+    )),
+    check(
+        "metadata-quorum-status",
+        "kafka-metadata-quorum",
+        "{before} describe --status",
+        "CurrentVoters:*\"id\": 1",
+    ),
+    check(
+        "metadata-quorum-replication",
+        "kafka-metadata-quorum",
+        "{before} describe --replication",
+        "1*Leader",
+    ),
+    check(
+        "features-describe",
+        "kafka-features",
+        "{before} describe",
+        "Feature: transaction.version*SupportedMaxVersion: 2*FinalizedVersionLevel: 2",
+    ),
+    check(
+        "features-describe-metadata",
+        "kafka-features",
+        "{before} describe",
+        "Feature: metadata.version*FinalizedVersionLevel: 4.3-IV0",
+    ),
+    check(
+        "features-downgrade-dry-run",
+        "kafka-features",
+        "{before} downgrade --feature transaction.version=1 --dry-run",
+        "transaction.version can be downgraded to 1.",
+    ),
+    refused(check(
+        "features-upgrade-lower",
+        "kafka-features",
+        "{before} upgrade --feature transaction.version=1",
+        "transaction.version",
+    )),
+    check(
+        "features-downgrade",
+        "kafka-features",
+        "{before} downgrade --feature transaction.version=1",
+        "transaction.version was downgraded to 1.",
+    ),
+    check(
+        "features-disable",
+        "kafka-features",
+        "{before} disable --feature transaction.version",
+        "transaction.version was disabled.",
+    ),
+    check(
+        "features-upgrade",
+        "kafka-features",
+        "{before} upgrade --feature transaction.version=2",
+        "transaction.version was upgraded to 2.",
+    ),
+    refused(check(
+        "features-unknown",
+        "kafka-features",
+        "{before} upgrade --feature missing.version=2",
+        "missing.version",
+    )),
     check(
         "delete-records",
         "kafka-delete-records",
@@ -452,7 +520,10 @@ fn run(check: &Check, places: &[(&str, String)]) -> (f64, Result<String, String>
         let put = |text: String, (place, of): &(&str, String)| text.replace(place, of);
         places.iter().fold(text.to_owned(), put)
     };
-    let arguments = format!("{} {BS}", check.arguments);
+    let arguments = match check.arguments.strip_prefix(BEFORE) {
+        Some(rest) => format!("{BS}{rest}"),
+        None => format!("{} {BS}", check.arguments),
+    };
     command.args(fill(&arguments).split_whitespace());
     let input = if check.input == Input::Lines {
         lines()

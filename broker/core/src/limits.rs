@@ -62,6 +62,9 @@ pub const SNAPSHOT_BATCH_RECORDS_MAX: i32 = 1_000;
 /// in some MiB that are freed when the broker is ready.
 pub const REPLAYED_EPOCHS_MAX: usize = 1 << 17;
 
+/// Features with a level in the metadata, those of other builds among them. Kafka has six.
+pub const FEATURES_MAX: usize = 64;
+
 /// Groups with configurations, which are the mirror links made at run time: each has a task, and
 /// connections to its upstream.
 pub const GROUPS_CONFIGURED_MAX: usize = 64;

@@ -8,7 +8,7 @@ use sedge_protocol::kafka::generated::create_acls_request::AclCreation;
 use sedge_tests::wire::{self, Connection};
 
 use super::admin::{self, ALLOW, CLUSTER, DENY, Right};
-use super::{Tested, asks, transactions};
+use super::{Tested, asks, cluster, transactions};
 
 /// One request, the rights that it needs, and its results.
 struct Row {
@@ -55,9 +55,13 @@ const INVALID_SESSION_TIMEOUT: i16 = 26;
 const INVALID_REQUEST: i16 = 42;
 const TOKENS_NOT_ALLOWED: i16 = 64;
 const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
+const LOG_DIR_NOT_FOUND: i16 = 57;
 const GROUP_ID_NOT_FOUND: i16 = 69;
 const ELECTION_NOT_NEEDED: i16 = 84;
 const RESOURCE_NOT_FOUND: i16 = 91;
+const INVALID_UPDATE_VERSION: i16 = 95;
+const BROKER_ID_NOT_REGISTERED: i16 = 102;
+const INCONSISTENT_CLUSTER_ID: i16 = 104;
 
 /// Bits of operations (KIP-430).
 const WRITE_AND_DESCRIBE: i16 = 1 << 4 | 1 << 8;
@@ -203,6 +207,18 @@ const ROWS: &[Row] = &[
         [&[C], &[C], &[0]]),
     row(ApiKey::DescribeTopicPartitions, asks::describe_topic_partitions, &["Topic Describe"],
         [&[T], &[T], &[0]]),
+    row(ApiKey::AlterReplicaLogDirs, cluster::alter_replica_log_dirs, &["Cluster Alter"],
+        [&[C], &[C], &[LOG_DIR_NOT_FOUND]]),
+    row(ApiKey::DescribeQuorum, cluster::describe_quorum, &["Cluster Describe"],
+        [&[C], &[C], &[0]]),
+    row(ApiKey::UpdateFeatures, cluster::update_features, &["Cluster Alter"],
+        [&[C], &[C], &[INVALID_UPDATE_VERSION]]),
+    row(ApiKey::UnregisterBroker, cluster::unregister_broker, &["Cluster Alter"],
+        [&[C], &[C], &[BROKER_ID_NOT_REGISTERED]]),
+    row(ApiKey::AddRaftVoter, cluster::add_raft_voter, &["Cluster Alter"],
+        [&[C], &[C], &[INCONSISTENT_CLUSTER_ID]]),
+    row(ApiKey::RemoveRaftVoter, cluster::remove_raft_voter, &["Cluster Alter"],
+        [&[C], &[C], &[INCONSISTENT_CLUSTER_ID]]),
     // The last row, because it deletes the offset.
     row(ApiKey::OffsetDelete, asks::offset_delete, &["Group Delete", "Topic Read"],
         [&[G], &[0, T], &[0, 0]]),

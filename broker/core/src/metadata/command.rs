@@ -9,6 +9,7 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::ProducerId;
 use sedge_protocol::kafka::KafkaUuid;
 
+use super::FeatureUpdate;
 use crate::security::scram::{Credential, Mechanism};
 use crate::security::{AclBinding, AclFilter, Principal, Token, TokenLifetimes};
 
@@ -73,6 +74,11 @@ pub enum Command {
         validate_only: bool,
     },
     Token(TokenCommand),
+    /// Sets levels of features, by their names: all of them or none.
+    UpdateFeatures {
+        updates: BTreeMap<String, FeatureUpdate>,
+        validate_only: bool,
+    },
 }
 
 /// A change of a user's credential. The credential of a deletion is `None`.
@@ -142,7 +148,8 @@ impl Command {
             | Self::DeleteAcls { .. }
             | Self::AlterUserScramCredentials { .. }
             | Self::AlterQuotas { .. }
-            | Self::Token(_) => false,
+            | Self::Token(_)
+            | Self::UpdateFeatures { .. } => false,
         }
     }
 }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use sedge_protocol::ids::{LeaderEpoch, PartitionId};
 use sedge_protocol::kafka::KafkaUuid;
 
-use super::{GroupConfigs, names};
+use super::{Features, GroupConfigs, names};
 use crate::config::{BrokerDefaults, TopicConfig};
 use crate::quota::Quotas;
 use crate::security::{Acls, Tokens, Users};
@@ -72,6 +72,7 @@ pub struct Image {
     users: Arc<Users>,
     quotas: Arc<Quotas>,
     group_configs: Arc<GroupConfigs>,
+    features: Features,
 }
 
 impl Image {
@@ -90,6 +91,7 @@ impl Image {
             users: Arc::default(),
             quotas: Arc::default(),
             group_configs: Arc::default(),
+            features: Features::default(),
         }
     }
 
@@ -121,6 +123,16 @@ impl Image {
 
     pub(super) fn group_configs_mut(&mut self) -> &mut GroupConfigs {
         Arc::make_mut(&mut self.group_configs)
+    }
+
+    /// The levels of the cluster's features.
+    #[must_use]
+    pub const fn features(&self) -> &Features {
+        &self.features
+    }
+
+    pub(super) const fn features_mut(&mut self) -> &mut Features {
+        &mut self.features
     }
 
     /// The quotas of clients.

@@ -11,6 +11,7 @@
 mod acls;
 mod command;
 mod delta;
+pub mod features;
 mod groups;
 mod image;
 pub mod names;
@@ -22,7 +23,6 @@ mod tests;
 mod tokens;
 mod users;
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -31,7 +31,7 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, ProducerId};
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::metadata_records::{
-    ConfigRecord, FeatureLevelRecord, MetadataRecord, PartitionRecord, ProducerIdsRecord,
+    ConfigRecord, MetadataRecord, PartitionRecord, ProducerIdsRecord,
     RemoveTopicRecord, ResourceType, TopicRecord,
 };
 
@@ -40,6 +40,7 @@ pub use command::{
     TokenCommand, TopicName,
 };
 pub use delta::Delta;
+pub use features::{FeatureUpdate, Features, UpgradeType};
 pub use groups::{GroupConfig, GroupConfigs};
 pub use image::{Image, Topic};
 pub use names::{GATEWAY_TOPIC, OFFSETS_TOPIC, PLUGINS_TOPIC, STATE_TOPIC};
@@ -70,8 +71,6 @@ pub struct MetadataMachine {
     image: Image,
     next_partition_id: u32,
     next_producer_id: i64,
-    /// Feature levels, kept for requests that ask for them.
-    features: BTreeMap<String, i16>,
 }
 
 impl MetadataMachine {
@@ -84,7 +83,6 @@ impl MetadataMachine {
             image: Image::new(defaults),
             next_partition_id: FIRST_PARTITION_ID,
             next_producer_id: 0,
-            features: BTreeMap::new(),
         }
     }
 
@@ -104,12 +102,6 @@ impl MetadataMachine {
     pub fn snapshot(&self) -> impl Iterator<Item = MetadataRecord> + '_ {
         let settings = self.image.broker_configs();
         let settings = settings.map(|(name, value)| broker_config(name, Some(value)));
-        let features = self.features.iter().map(|(name, level)| {
-            MetadataRecord::FeatureLevel(FeatureLevelRecord {
-                name: name.clone(),
-                level: *level,
-            })
-        });
         let epoch = Some(self.image.leader_epoch()).filter(|epoch| *epoch > LeaderEpoch(0));
         let epoch = epoch.map(|epoch| broker_config(LEADER_EPOCH_KEY, Some(&format!("{epoch}"))));
         let topics = self.image.topics().flat_map(|topic| {
@@ -135,7 +127,7 @@ impl MetadataMachine {
             .chain(acls::records(self.image.acls()))
             .chain(quotas::records(self.image.quotas()))
             .chain(tokens::records(self.image.tokens()))
-            .chain(features)
+            .chain(self.image.features().records())
             .chain(settings)
             .chain(self.image.group_configs().records())
             .chain(topics)
@@ -430,6 +422,10 @@ impl Machine for MetadataMachine {
                 alterations,
                 validate_only,
             } => quotas::plan_alter(self.image.quotas(), alterations, validate_only),
+            Command::UpdateFeatures {
+                updates,
+                validate_only,
+            } => features::plan_update(self.image.features(), &updates, validate_only),
         }
     }
 
@@ -447,14 +443,7 @@ impl Machine for MetadataMachine {
             MetadataRecord::ProducerIds(ids) => {
                 self.next_producer_id = self.next_producer_id.max(ids.next.get());
             }
-            MetadataRecord::FeatureLevel(feature) => {
-                // FeatureLevelRecord.json: level 0 removes the feature.
-                if feature.level > 0 {
-                    self.features.insert(feature.name.clone(), feature.level);
-                } else {
-                    self.features.remove(&feature.name);
-                }
-            }
+            MetadataRecord::FeatureLevel(feature) => self.image.features_mut().set(feature),
             MetadataRecord::AccessControlEntry(rule) => {
                 if let Some(binding) = acls::binding(rule) {
                     self.image.acls_mut().add(rule.id, binding);

@@ -1,4 +1,4 @@
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -47,7 +47,7 @@ pub(super) fn seen(machine: &MetadataMachine) -> String {
     let topics: Vec<_> = image.topics().collect();
     let broker: BTreeMap<_, _> = image.broker_configs().collect();
     let next = (machine.next_partition_id, machine.next_producer_id);
-    let features = &machine.features;
+    let features = image.features();
     let acls: Vec<_> = image.acls().iter().collect();
     let tokens: Vec<_> = image.tokens().iter().collect();
     let users: Vec<_> = image.users().iter().collect();

@@ -225,6 +225,9 @@ apis! {
         Recent, [Topic DescribeConfigs, Cluster DescribeConfigs, Group DescribeConfigs];
     AlterConfigs: InTurn, now configs::alter_configs(alter_configs_request::AlterConfigsRequestData),
         Recent, [Topic AlterConfigs, Cluster AlterConfigs, Group AlterConfigs, Cluster Alter];
+    AlterReplicaLogDirs: InTurn,
+        now cluster::alter_replica_log_dirs(alter_replica_log_dirs_request::AlterReplicaLogDirsRequestData),
+        Recent, [Cluster Alter];
     DescribeLogDirs: InTurn,
         now cluster::describe_log_dirs(describe_log_dirs_request::DescribeLogDirsRequestData),
         Recent, [Cluster Describe];
@@ -292,12 +295,21 @@ apis! {
             alter_user_scram_credentials_request::AlterUserScramCredentialsRequestData
         ),
         Recent, [Cluster Alter];
+    DescribeQuorum: InTurn,
+        plain cluster::describe_quorum(describe_quorum_request::DescribeQuorumRequestData),
+        Recent, [Cluster Describe];
+    UpdateFeatures: InTurn,
+        now cluster::update_features(update_features_request::UpdateFeaturesRequestData),
+        Recent, [Cluster Alter];
     DescribeCluster: InTurn,
         now cluster::describe_cluster(describe_cluster_request::DescribeClusterRequestData),
         Recent, [Cluster Describe];
     DescribeProducers: InTurn,
         now transactions::describe_producers(describe_producers_request::DescribeProducersRequestData),
         Recent, [Topic Read];
+    UnregisterBroker: InTurn,
+        now cluster::unregister_broker(unregister_broker_request::UnregisterBrokerRequestData),
+        Recent, [Cluster Alter];
     DescribeTransactions: InTurn,
         now transactions::describe_transactions(
             describe_transactions_request::DescribeTransactionsRequestData
@@ -314,6 +326,11 @@ apis! {
             describe_topic_partitions_request::DescribeTopicPartitionsRequestData
         ),
         Recent, [Topic Describe];
+    AddRaftVoter: InTurn, now cluster::add_raft_voter(add_raft_voter_request::AddRaftVoterRequestData),
+        Recent, [Cluster Alter];
+    RemoveRaftVoter: InTurn,
+        now cluster::remove_raft_voter(remove_raft_voter_request::RemoveRaftVoterRequestData),
+        Recent, [Cluster Alter];
 }
 
 const _: () = {

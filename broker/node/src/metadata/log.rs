@@ -11,6 +11,7 @@ use sedge_protocol::metadata_records::MetadataRecord;
 use sedge_protocol::records::{BatchBuilder, Compression, Records};
 use sedge_storage::LogStore;
 
+use sedge_core::limits::FEATURES_MAX;
 use crate::limits::{LOST_RANGES_TOLD, METADATA_BATCH_RECORDS_MAX, REPLAY_READ_BYTES};
 
 /// Largest size of one record in bytes, without configuration values.
@@ -134,6 +135,7 @@ pub fn bytes_guess(command: &Command) -> usize {
         }
         Command::Token(TokenCommand::RemoveExpired) => return TOKENS_MAX * REMOVAL_BYTES_GUESS,
         Command::Token(_) => return TOKEN_BYTES_MAX + RECORD_BYTES_GUESS,
+        Command::UpdateFeatures { .. } => FEATURES_MAX,
         Command::DeleteTopic { .. }
         | Command::AllocateProducerIds { .. }
         | Command::BumpLeaderEpoch => 1,

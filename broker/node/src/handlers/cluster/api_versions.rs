@@ -1,5 +1,6 @@
-//! ApiVersions (key 18): lists the requests that this broker answers.
+//! ApiVersions (key 18): lists the requests that this broker answers, and the cluster's features.
 
+use sedge_core::metadata::features::FEATURES;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::api::{APIS, Api};
 use sedge_protocol::kafka::KafkaString;
@@ -13,10 +14,8 @@ use crate::handlers::Request;
 use crate::net::service::{Answer, ClientSoftware, Disconnect};
 use crate::net::unsupported::shortened;
 
-/// KIP-890: clients take a new epoch with each transaction. The only finalized feature: of the
-/// others, clients then only use what works here.
-const TRANSACTION_VERSION: &str = "transaction.version";
-const TRANSACTION_VERSION_MAX: i16 = 2;
+/// Clients of earlier versions take a feature with a lowest level of 0 for an error.
+const FIRST_VERSION_WITH_LEVEL_0: i16 = 4;
 
 pub async fn handle(request: &Request, message: ApiVersionsRequestData) -> ApiVersionsResponseData {
     let (name, version) = (
@@ -29,20 +28,31 @@ pub async fn handle(request: &Request, message: ApiVersionsRequestData) -> ApiVe
             version: shortened(version.as_str()),
         });
     }
+    let (features, epoch) = request.features();
     ApiVersionsResponseData::default()
         .with_api_keys(APIS.iter().copied().map(entry).collect())
-        .with_supported_features(vec![
-            SupportedFeatureKey::default()
-                .with_name(KafkaString::from(TRANSACTION_VERSION.to_owned()))
-                .with_max_version(TRANSACTION_VERSION_MAX),
-        ])
-        .with_finalized_features_epoch(0)
-        .with_finalized_features(vec![
-            FinalizedFeatureKey::default()
-                .with_name(KafkaString::from(TRANSACTION_VERSION.to_owned()))
-                .with_min_version_level(TRANSACTION_VERSION_MAX)
-                .with_max_version_level(TRANSACTION_VERSION_MAX),
-        ])
+        .with_supported_features(supported(request.version()))
+        .with_finalized_features_epoch(epoch)
+        .with_finalized_features(features.finalized().map(finalized).collect())
+}
+
+fn supported(version: i16) -> Vec<SupportedFeatureKey> {
+    let lowest = i16::from(version < FIRST_VERSION_WITH_LEVEL_0);
+    let shown = FEATURES.iter().filter(|feature| feature.min >= lowest);
+    let supported = shown.map(|feature| {
+        SupportedFeatureKey::default()
+            .with_name(KafkaString::from_static(feature.name))
+            .with_min_version(feature.min)
+            .with_max_version(feature.max)
+    });
+    supported.collect()
+}
+
+fn finalized((name, level): (&'static str, i16)) -> FinalizedFeatureKey {
+    FinalizedFeatureKey::default()
+        .with_name(KafkaString::from_static(name))
+        .with_min_version_level(level)
+        .with_max_version_level(level)
 }
 
 /// KIP-511: answers a version above ours in version 0, with our range of this one API.

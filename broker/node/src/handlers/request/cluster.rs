@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sedge_core::config::{BrokerDefaults, ORIGINS_KEY};
-use sedge_core::metadata::{Command, CommandReply, Image, TokenCommand, TopicName};
+use sedge_core::metadata::{
+    Command, CommandReply, Features, Image, METADATA_PARTITION, TokenCommand, TopicName,
+};
 use sedge_core::quota::Quotas;
 use sedge_core::security::acl::CLUSTER_NAME;
 use sedge_core::security::{Acls, Operation, Resource, Users};
 use sedge_plugin::World;
 use sedge_protocol::ErrorCode;
-use sedge_protocol::ids::ProducerId;
+use sedge_protocol::ids::{LeaderEpoch, Offset, ProducerId};
 use sedge_storage::Usage;
 
 use super::access::Access;
 use super::{Request, Topics};
-use crate::broker::Refusal;
+use crate::broker::{Broker, Refusal};
 
 impl Request {
     /// Returns the cluster, for one operation.
@@ -29,6 +31,15 @@ impl Request {
             access: self.access.clone(),
             image: self.access.broker.log.metadata.load(),
         })
+    }
+
+    /// Returns the levels of the cluster's features, which every client may know, and their epoch:
+    /// it is larger after each change.
+    pub fn features(&self) -> (Features, i64) {
+        let broker = &self.access.broker;
+        // Read first: a client must not hold old levels for those of a newer epoch.
+        let epoch = metadata_end(broker).map_or(0, Offset::get);
+        (broker.log.metadata.load().features().clone(), epoch)
     }
 
     /// Sends a command to the controller. The command determines the client's required permission.
@@ -84,6 +95,7 @@ impl Request {
             Command::BumpLeaderEpoch
             | Command::CreateAcls { .. }
             | Command::DeleteAcls { .. }
+            | Command::UpdateFeatures { .. }
             | Command::AlterUserScramCredentials { .. } => of_cluster(Operation::Alter),
             Command::Token(command) => self.check_token(command),
         };
@@ -174,6 +186,11 @@ impl Request {
     }
 }
 
+fn metadata_end(broker: &Broker) -> Result<Offset, sedge_storage::Error> {
+    let partition = broker.log.partition(METADATA_PARTITION)?;
+    Ok(partition.high_watermark())
+}
+
 /// The cluster, for an operation that the client is allowed to perform.
 pub struct Cluster {
     access: Access,
@@ -223,6 +240,19 @@ impl Cluster {
     pub async fn next_producer_id(&self) -> Result<ProducerId, ErrorCode> {
         let broker = &self.access.broker;
         broker.producer_ids.next(&broker.writer).await
+    }
+
+    /// Returns the epoch of the controller, which leads every partition as well.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.image.leader_epoch()
+    }
+
+    /// Returns the end of `__cluster_metadata`.
+    ///
+    /// # Errors
+    /// The store cannot read it.
+    pub fn metadata_end(&self) -> Result<Offset, sedge_storage::Error> {
+        metadata_end(&self.access.broker)
     }
 
     /// Returns the last lines that a plugin logged; `None` if it is not deployed.

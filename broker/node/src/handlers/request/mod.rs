@@ -177,6 +177,11 @@ impl Request {
         (KafkaString::from(host), i32::from(port))
     }
 
+    /// Returns the name of the listener that the client is connected to.
+    pub fn listener(&self) -> &str {
+        &self.access.session.listener.name
+    }
+
     pub fn node_id(&self) -> i32 {
         self.access.broker.node_id.get()
     }

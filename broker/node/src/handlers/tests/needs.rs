@@ -126,6 +126,7 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
             "Alter Cluster",
         ],
     ),
+    ("AlterReplicaLogDirs", &["Alter Cluster"]),
     ("DescribeLogDirs", &["Describe Cluster"]),
     ("SaslAuthenticate", &[]),
     ("CreatePartitions", &["Alter Topic"]),
@@ -158,8 +159,11 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
     ("AlterClientQuotas", &["AlterConfigs Cluster"]),
     ("DescribeUserScramCredentials", &["Describe Cluster"]),
     ("AlterUserScramCredentials", &["Alter Cluster"]),
+    ("DescribeQuorum", &["Describe Cluster"]),
+    ("UpdateFeatures", &["Alter Cluster"]),
     ("DescribeCluster", &["Describe Cluster"]),
     ("DescribeProducers", &["Read Topic"]),
+    ("UnregisterBroker", &["Alter Cluster"]),
     (
         "DescribeTransactions",
         &["Describe TransactionalId", "Describe Topic"],
@@ -167,6 +171,8 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
     ("ListTransactions", &["Describe TransactionalId"]),
     ("ListConfigResources", &["DescribeConfigs Cluster"]),
     ("DescribeTopicPartitions", &["Describe Topic"]),
+    ("AddRaftVoter", &["Alter Cluster"]),
+    ("RemoveRaftVoter", &["Alter Cluster"]),
 ];
 
 #[test]
