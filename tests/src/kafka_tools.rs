@@ -9,6 +9,7 @@ pub fn main_class(tool: &str) -> &'static str {
     match tool {
         "kafka-acls" => "org.apache.kafka.tools.AclCommand",
         "kafka-broker-api-versions" => "org.apache.kafka.tools.BrokerApiVersionsCommand",
+        "kafka-client-metrics" => "org.apache.kafka.tools.ClientMetricsCommand",
         "kafka-cluster" => "org.apache.kafka.tools.ClusterTool",
         "kafka-configs" => "kafka.admin.ConfigCommand",
         "kafka-console-consumer" => "org.apache.kafka.tools.consumer.ConsoleConsumer",

@@ -190,6 +190,76 @@ const CHECKS: &[Check] = &[
         "num.partitions=",
     ),
     check(
+        "configs-broker-alter",
+        CONFIGS,
+        "--alter --entity-type brokers --entity-name 1 --add-config log.cleaner.backoff.ms=15001",
+        "Completed updating",
+    ),
+    check(
+        "configs-broker-alter-default",
+        CONFIGS,
+        "--alter --entity-type brokers --entity-default --add-config log.cleaner.backoff.ms=15002",
+        "Completed updating",
+    ),
+    check(
+        "configs-broker-describe",
+        CONFIGS,
+        "--describe --entity-type brokers --entity-name 1",
+        "log.cleaner.backoff.ms=15001*DYNAMIC_BROKER_CONFIG:log.cleaner.backoff.ms=15001, \
+         DYNAMIC_DEFAULT_BROKER_CONFIG:log.cleaner.backoff.ms=15002, \
+         DEFAULT_CONFIG:log.cleaner.backoff.ms=15000",
+    ),
+    check(
+        "configs-broker-describe-default",
+        CONFIGS,
+        "--describe --entity-type brokers --entity-default",
+        "log.cleaner.backoff.ms=15002",
+    ),
+    refused(check(
+        "configs-broker-read-only",
+        CONFIGS,
+        "--alter --entity-type brokers --entity-name 1 --add-config num.partitions=2",
+        "Cannot update these configs dynamically",
+    )),
+    check(
+        "configs-broker-delete",
+        CONFIGS,
+        "--alter --entity-type brokers --entity-name 1 --delete-config log.cleaner.backoff.ms",
+        "Completed updating",
+    ),
+    check(
+        "client-metrics-alter",
+        "kafka-client-metrics",
+        "--alter --name m --metrics org.apache.kafka.producer. --interval 60000 \
+         --match client_software_name=apache-kafka-java",
+        "",
+    ),
+    check(
+        "client-metrics-describe",
+        "kafka-client-metrics",
+        "--describe --name m",
+        "interval.ms=60000",
+    ),
+    check("client-metrics-list", "kafka-client-metrics", "--list", "m"),
+    check(
+        "configs-client-metrics",
+        CONFIGS,
+        "--alter --entity-type client-metrics --entity-name m --add-config interval.ms=30000",
+        "Completed updating",
+    ),
+    check(
+        "configs-client-metrics-describe",
+        CONFIGS,
+        "--describe --entity-type client-metrics --entity-name m",
+        "interval.ms=30000*DYNAMIC_CLIENT_METRICS_CONFIG:interval.ms=30000",
+    ),
+    check(
+        "client-metrics-delete",
+        "kafka-client-metrics",
+        "--delete --name m",
+        "",
+    ),
+    check(
         "configs-scram",
         CONFIGS,
         "--alter --entity-type users --entity-name u \

@@ -31,6 +31,7 @@ pub mod retention;
 pub mod security;
 pub mod security_protocol;
 pub mod shard;
+pub mod telemetry;
 pub mod transactions;
 pub mod wear;
 pub mod x509;

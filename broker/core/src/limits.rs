@@ -69,5 +69,8 @@ pub const FEATURES_MAX: usize = 64;
 /// connections to its upstream.
 pub const GROUPS_CONFIGURED_MAX: usize = 64;
 
+/// Subscriptions to clients' metrics. Each client is compared with all of them when it asks.
+pub const CLIENT_METRICS_MAX: usize = 64;
+
 /// Keys of one group: a link has about forty, and the settings of its filters.
 pub const GROUP_KEYS_MAX: usize = 256;

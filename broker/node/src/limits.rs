@@ -444,3 +444,23 @@ pub const WATCHED_FILES_MAX: usize = 10_000;
 
 /// How often `sedge plugin dev` looks for changes: soon enough for a person.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Series of all metrics that clients push: a few hundred bytes each. A Java client with all of its
+/// metrics has about a hundred.
+pub const CLIENT_SERIES_MAX: usize = 2_000;
+
+/// Series of one client.
+pub const CLIENT_SERIES_OF_ONE_MAX: usize = 500;
+
+/// Bytes of the labels of one such series: names of metrics have up to seventy, and a client's id
+/// and its instance's about as many.
+pub const CLIENT_LABEL_BYTES_MAX: usize = 1_024;
+
+/// Bytes that a push of metrics may decompress to. Text compresses to a tenth, so that this is more
+/// than [`CLIENT_SERIES_OF_ONE_MAX`] series need by far.
+pub const TELEMETRY_OPENED_BYTES_MAX: usize = 4 << 20;
+
+const _: () = assert!(TELEMETRY_OPENED_BYTES_MAX >= sedge_core::telemetry::TELEMETRY_BYTES_MAX);
+
+/// Bytes of the name of a subscription to clients' metrics, as many as a topic's may have.
+pub const CLIENT_METRICS_NAME_BYTES_MAX: usize = 249;

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod limits;
 pub mod metadata_records;
 pub mod offset_map_records;
+pub mod otlp;
 pub mod plugin_records;
 pub mod records;
 pub mod snapshot_records;

@@ -71,3 +71,10 @@ pub const QUOTA_ENTITY_PARTS_MAX: usize = 3;
 /// Topics of a transaction, and partitions of each, in one record: the markers of a transaction are
 /// one append.
 pub const TRANSACTION_PARTITIONS_MAX: usize = 10_000;
+
+/// Numbers in one push of a client's metrics: a Java client with all of its metrics has a few
+/// hundred, and as many more for each broker or topic that it uses.
+pub const OTLP_POINTS_MAX: usize = 10_000;
+
+/// Attributes of one such number, the client's own among them: Kafka defines six.
+pub const OTLP_ATTRIBUTES_MAX: usize = 16;

@@ -94,6 +94,7 @@ pub struct PartitionRecord {
 pub enum ResourceType {
     Topic,
     Broker,
+    ClientMetrics,
     Group,
     /// Any other of Kafka's types.
     Other(i8),
@@ -105,6 +106,7 @@ impl ResourceType {
         match number {
             2 => Self::Topic,
             4 => Self::Broker,
+            16 => Self::ClientMetrics,
             32 => Self::Group,
             other => Self::Other(other),
         }
@@ -115,6 +117,7 @@ impl ResourceType {
         match self {
             Self::Topic => 2,
             Self::Broker => 4,
+            Self::ClientMetrics => 16,
             Self::Group => 32,
             Self::Other(other) => other,
         }

@@ -30,6 +30,6 @@ pub use codec::{Compression, compression_of};
 pub use compact::{Compacted, gap};
 pub use compress::{compress, decompress};
 pub use marker::{EndTransactionMarker, TransactionResult};
-pub use open::{Opener, opened_bytes_max};
+pub use open::{Opener, opened, opened_bytes_max};
 pub use read::{Headers, RecordView, Records};
 pub use recompress::compress_batch;

@@ -6,8 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{
-    BROKER_KEYS, BrokerDefaults, ConfigError, ConfigKey, ConfigType, TOPIC_KEYS, TopicConfig,
-    broker_key, is_plugin_key, parts, topic_key,
+    BROKER_KEYS, BrokerDefaults, ClientMetricsConfig, ConfigError, ConfigKey, ConfigType, Place,
+    TOPIC_KEYS, TopicConfig, broker_key, client_metrics_key, is_plugin_key, parts, topic_key,
 };
 
 /// Bytes of one value: enough for a list of plugins or a plugin's setting, while a record of the
@@ -55,25 +55,23 @@ pub type Change = (String, Option<String>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     Topic,
-    Broker,
+    /// All brokers: what they have if they do not set their own.
+    AllBrokers,
+    ThisBroker,
+    /// A subscription to clients' metrics. The caller compiles the patterns of its `match`.
+    ClientMetrics,
     /// A mirror link, by its group. The caller checks names and values, for which this crate has no
     /// table.
     Link,
 }
 
 impl Resource {
-    /// Checks that a key may be removed. Unknown names may be: another version set them, and tools
-    /// get rid of them by removing them.
-    fn check_removal(self, name: &str) -> Result<(), ConfigError> {
-        let is_known = match self {
-            Self::Topic => topic_key(name).is_some(),
-            Self::Broker => broker_key(name).is_some(),
-            Self::Link => false,
-        };
-        if is_known {
-            self.key(name)?;
+    const fn place(self) -> Option<Place> {
+        match self {
+            Self::AllBrokers => Some(Place::AllBrokers),
+            Self::ThisBroker => Some(Place::ThisBroker),
+            Self::Topic | Self::ClientMetrics | Self::Link => None,
         }
-        Ok(())
     }
 
     /// Checks the values of `settings` against each other, as Kafka's `LogConfig` does.
@@ -84,7 +82,9 @@ impl Resource {
     ) -> Result<(), ConfigError> {
         let config = match self {
             Self::Topic => TopicConfig::effective(settings, broker),
-            Self::Broker => TopicConfig::effective(&BTreeMap::new(), &broker.with(settings)),
+            Self::AllBrokers => broker.with(Place::AllBrokers, settings).topic().clone(),
+            Self::ThisBroker => broker.with(Place::ThisBroker, settings).topic().clone(),
+            Self::ClientMetrics => return ClientMetricsConfig::read(settings).map(|_| ()),
             Self::Link => return Ok(()),
         };
         let (min, max) = (
@@ -92,17 +92,31 @@ impl Resource {
             config.max_compaction_lag_ms(),
         );
         if min > max {
-            return Err(ConfigError::invalid(format!(
+            let message = format!(
                 "min.compaction.lag.ms ({min}) is larger than max.compaction.lag.ms ({max})"
-            )));
+            );
+            return Err(self.refused(ConfigError::invalid(message)));
         }
         Ok(())
+    }
+
+    /// Returns the error with the code that Kafka has for a refused value of this resource.
+    fn refused(self, error: ConfigError) -> ConfigError {
+        match self.place() {
+            Some(_) => ConfigError::request(error.message),
+            None => error,
+        }
     }
 
     fn key(self, name: &str) -> Result<Option<&'static ConfigKey>, ConfigError> {
         let (key, table, what) = match self {
             Self::Topic => (topic_key(name), TOPIC_KEYS, "topic"),
-            Self::Broker => (broker_key(name), BROKER_KEYS, "broker"),
+            Self::AllBrokers | Self::ThisBroker if name.starts_with(OF_LISTENER) => {
+                return Err(fixed(name));
+            }
+            Self::AllBrokers | Self::ThisBroker => (broker_key(name), BROKER_KEYS, "broker"),
+            // Checked together, in the order of Kafka's checks.
+            Self::ClientMetrics => return Ok(client_metrics_key(name)),
             Self::Link => return Ok(None),
         };
         match key {
@@ -112,10 +126,7 @@ impl Resource {
                 name,
                 table.iter().map(|key| key.name),
             )),
-            Some(key) if !key.is_dynamic => Err(ConfigError::request(format!(
-                "Cannot update these configs dynamically: {name}; set it in the configuration file \
-                 and restart the broker"
-            ))),
+            Some(key) if !key.is_dynamic => Err(fixed(name)),
             some => Ok(some),
         }
     }
@@ -128,14 +139,18 @@ impl Resource {
             )));
         }
         match self.key(name)? {
-            Some(key) => key.check(value),
+            Some(key) => key.check(value).map_err(|error| self.refused(error)),
             None => Ok(()),
         }
     }
 
     fn is_list(self, name: &str, key: Option<&ConfigKey>) -> bool {
         match self {
-            Self::Topic | Self::Broker => key.is_some_and(|key| key.kind == ConfigType::List),
+            Self::Topic | Self::AllBrokers | Self::ThisBroker => {
+                key.is_some_and(|key| key.kind == ConfigType::List)
+            }
+            // As in Kafka, though two of the keys are lists.
+            Self::ClientMetrics => false,
             Self::Link => LISTS_OF_LINKS.contains(&name),
         }
     }
@@ -143,10 +158,21 @@ impl Resource {
     fn default(self, name: &str, broker: &BrokerDefaults) -> Option<String> {
         match self {
             Self::Topic => broker.topic_default(name),
-            Self::Broker => broker.get(name).map(Into::into),
-            Self::Link => None,
+            // As in Kafka: not what is set at the other place while the brokers run.
+            Self::AllBrokers | Self::ThisBroker => broker.fixed_value(name).map(Into::into),
+            Self::ClientMetrics | Self::Link => None,
         }
     }
+}
+
+/// Prefix of the keys of single listeners, which are read from the file.
+const OF_LISTENER: &str = "listener.name.";
+
+fn fixed(name: &str) -> ConfigError {
+    ConfigError::request(format!(
+        "Cannot update these configs dynamically: {name}; set it in the configuration file and \
+         restart the broker"
+    ))
 }
 
 /// Checks the configurations of a new topic and returns them.
@@ -193,8 +219,8 @@ pub fn plan_alter<'a>(
                 "Duplicate config key: {name}"
             )));
         }
+        // Any name may be removed: another version may have set it.
         if op == AlterOp::Delete {
-            resource.check_removal(name)?;
             changes.push((name.into(), None));
             continue;
         }

@@ -62,6 +62,11 @@ const fn idle(
     }
 }
 
+/// A key that falls back to others, in that order.
+const fn or(synonyms: &'static [&'static str], key: ConfigKey) -> ConfigKey {
+    ConfigKey { synonyms, ..key }
+}
+
 /// The only supported authorizer, by the name of Kafka's class.
 pub const STANDARD_AUTHORIZER: &str = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
 
@@ -186,31 +191,35 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("log.retention.hours", Int, Some("168"), AtLeast(-1),
         "Age in hours at which records are deleted; -1: never. log.retention.ms and \
          log.retention.minutes take precedence"),
-    fixed("log.retention.minutes", Int, None, AtLeast(-1),
-        "Age in minutes at which records are deleted; -1: never. log.retention.ms takes \
-         precedence"),
-    dynamic("log.retention.ms", Long, None, AtLeast(-1),
-        "Age at which records are deleted; -1: never. It takes precedence over \
-         log.retention.minutes and log.retention.hours. Default for topics that do not set \
-         retention.ms"),
+    or(&["log.retention.hours"],
+        fixed("log.retention.minutes", Int, None, AtLeast(-1),
+            "Age in minutes at which records are deleted; -1: never. log.retention.ms takes \
+             precedence")),
+    or(&["log.retention.minutes", "log.retention.hours"],
+        dynamic("log.retention.ms", Long, None, AtLeast(-1),
+            "Age at which records are deleted; -1: never. It takes precedence over \
+             log.retention.minutes and log.retention.hours. Default for topics that do not set \
+             retention.ms")),
     idle("log.roll.hours", Int, Some("168"), AtLeast(1), "Segments are not rolled by time"),
     idle("log.roll.jitter.hours", Int, Some("0"), AtLeast(0), "Segments are not rolled by time"),
-    idle("log.roll.jitter.ms", Long, None, AtLeast(0), "Segments are not rolled by time"),
-    idle("log.roll.ms", Long, None, AtLeast(1), "Segments are not rolled by time"),
+    or(&["log.roll.jitter.hours"],
+        idle("log.roll.jitter.ms", Long, None, AtLeast(0), "Segments are not rolled by time")),
+    or(&["log.roll.hours"],
+        idle("log.roll.ms", Long, None, AtLeast(1), "Segments are not rolled by time")),
     idle("log.segment.bytes", Int, Some("1073741824"), AtLeast(14),
         "Segments hold all topics; sedge.segment.bytes sets their size"),
     idle("log.segment.delete.delay.ms", Long, Some("60000"), AtLeast(0),
         "A segment is freed as soon as nothing reads it any more"),
-    fixed("max.connection.creation.rate", Int, Some("2147483647"), AtLeast(1),
+    dynamic("max.connection.creation.rate", Int, Some("2147483647"), AtLeast(1),
         "Connections accepted in a second, by all listeners or with listener.name.NAME. by one; \
          further ones wait until they are accepted"),
-    fixed("max.connections", Int, Some("1024"), Between(1, 1_000_000),
+    dynamic("max.connections", Int, Some("1024"), Between(1, 1_000_000),
         "Most connections open at once, of all listeners or with listener.name.NAME. of one; when \
          they are all in use, a new connection replaces one that has not authenticated or asked \
          for anything yet, or else the one that has been idle for longest"),
-    fixed("max.connections.per.ip", Int, Some("2147483647"), AtLeast(0),
+    dynamic("max.connections.per.ip", Int, Some("2147483647"), AtLeast(0),
         "Most connections open at once from one address; further ones are refused"),
-    fixed("max.connections.per.ip.overrides", Text, Some(""), Anything,
+    dynamic("max.connections.per.ip.overrides", Text, Some(""), Anything,
         "Limits of single addresses or host names, like 192.0.2.7:100,gateway:500"),
     dynamic("message.max.bytes", Int, Some("1048588"), AtLeast(0),
         "Largest record batch, as the producer compressed it. Default for topics that do not set \
@@ -343,11 +352,26 @@ pub fn check_broker_value(name: &str, value: &str) -> Result<(), ConfigError> {
     }
 }
 
+/// Where a setting of the broker is made. An earlier place overrides the later ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// While it runs, for this broker.
+    ThisBroker,
+    /// While it runs, for all brokers.
+    AllBrokers,
+    File,
+}
+
+impl Place {
+    pub(super) const ALL: [Self; 3] = [Self::ThisBroker, Self::AllBrokers, Self::File];
+}
+
 /// The broker's settings: those of the file, overridden by those set while it runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerDefaults {
     file: BTreeMap<String, String>,
-    dynamic: BTreeMap<String, String>,
+    all_brokers: BTreeMap<String, String>,
+    this_broker: BTreeMap<String, String>,
     /// The configuration of a topic without settings of its own, computed once.
     topic: TopicConfig,
 }
@@ -363,19 +387,32 @@ impl BrokerDefaults {
     /// has checked.
     #[must_use]
     pub fn new(file: &BTreeMap<String, String>) -> Self {
-        Self::of(file.clone(), BTreeMap::new())
+        Self::of(file.clone(), BTreeMap::new(), BTreeMap::new())
     }
 
-    /// Returns the same file settings, overridden by `dynamic`.
+    /// Returns the same settings, with those of one place replaced.
     #[must_use]
-    pub fn with(&self, dynamic: &BTreeMap<String, String>) -> Self {
-        Self::of(self.file.clone(), dynamic.clone())
+    pub fn with(&self, place: Place, settings: &BTreeMap<String, String>) -> Self {
+        let at = |of: Place| {
+            let settings = if of == place { settings } else { self.at(of) };
+            settings.clone()
+        };
+        Self::of(
+            at(Place::File),
+            at(Place::AllBrokers),
+            at(Place::ThisBroker),
+        )
     }
 
-    fn of(file: BTreeMap<String, String>, dynamic: BTreeMap<String, String>) -> Self {
+    fn of(
+        file: BTreeMap<String, String>,
+        all_brokers: BTreeMap<String, String>,
+        this_broker: BTreeMap<String, String>,
+    ) -> Self {
         let mut defaults = Self {
             file,
-            dynamic,
+            all_brokers,
+            this_broker,
             topic: TopicConfig::blank(),
         };
         let mut topic = TopicConfig::blank();
@@ -384,7 +421,8 @@ impl BrokerDefaults {
                 topic.set(key.name, &value);
             }
         }
-        let plugins = defaults.file.iter().chain(&defaults.dynamic);
+        let plugins = Place::ALL.iter().rev();
+        let plugins = plugins.flat_map(|place| defaults.at(*place));
         for (name, value) in plugins.filter(|(name, _)| is_plugin_key(name)) {
             topic.set(name, value);
         }
@@ -396,20 +434,36 @@ impl BrokerDefaults {
         &self.topic
     }
 
-    pub(super) fn dynamic_value(&self, name: &str) -> Option<&str> {
-        self.dynamic.get(name).map(String::as_str)
+    /// Returns the settings that are made at a place.
+    #[must_use]
+    pub const fn at(&self, place: Place) -> &BTreeMap<String, String> {
+        match place {
+            Place::ThisBroker => &self.this_broker,
+            Place::AllBrokers => &self.all_brokers,
+            Place::File => &self.file,
+        }
     }
 
-    pub(super) fn file_value(&self, name: &str) -> Option<&str> {
-        self.file.get(name).map(String::as_str)
+    pub(super) fn value_at(&self, place: Place, name: &str) -> Option<&str> {
+        self.at(place).get(name).map(String::as_str)
+    }
+
+    /// Returns the value that is in force, if one is set.
+    fn set_value(&self, name: &str) -> Option<&str> {
+        let mut places = Place::ALL.iter();
+        places.find_map(|place| self.value_at(*place, name))
+    }
+
+    /// Returns a key's value in the file, or its default.
+    pub(super) fn fixed_value(&self, name: &str) -> Option<&str> {
+        let set = self.value_at(Place::File, name);
+        set.or_else(|| broker_key(name)?.default)
     }
 
     /// Returns a key's value, or its default.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.dynamic_value(name)
-            .or_else(|| self.file_value(name))
-            .or_else(|| broker_key(name)?.default)
+        self.set_value(name).or_else(|| broker_key(name)?.default)
     }
 
     /// Returns a numeric key's value, or its default; 0 if there is neither.
@@ -452,14 +506,6 @@ impl BrokerDefaults {
         self.topic.plugin_settings(plugin)
     }
 
-    pub(super) const fn dynamic(&self) -> &BTreeMap<String, String> {
-        &self.dynamic
-    }
-
-    pub(super) const fn file(&self) -> &BTreeMap<String, String> {
-        &self.file
-    }
-
     #[must_use]
     pub fn auto_creates_topics(&self) -> bool {
         self.is_on("auto.create.topics.enable")
@@ -484,12 +530,10 @@ impl BrokerDefaults {
     #[must_use]
     pub fn topic_default(&self, name: &str) -> Option<String> {
         let key = topic_key(name)?;
-        let set = key.synonyms.iter().find_map(|synonym| {
-            let value = self
-                .dynamic_value(synonym)
-                .or_else(|| self.file_value(synonym))?;
-            in_topic_unit(synonym, value)
-        });
+        let set = key
+            .synonyms
+            .iter()
+            .find_map(|synonym| in_topic_unit(synonym, self.set_value(synonym)?));
         set.or_else(|| key.default.map(Into::into))
     }
 }

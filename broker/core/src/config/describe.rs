@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::broker::in_topic_unit;
-use super::{BROKER_KEYS, BrokerDefaults, ConfigKey, ConfigType, TOPIC_KEYS, broker_key};
+use super::{BROKER_KEYS, BrokerDefaults, ConfigKey, ConfigType, Place, TOPIC_KEYS, broker_key};
 
 /// The source of a value: Kafka's `ConfigSource`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Source {
     /// The value is from the configuration file.
     StaticBroker,
     Default,
+    /// The value was set on a subscription to clients' metrics.
+    ClientMetrics,
     /// The value was set on a group.
     Group,
 }
@@ -32,6 +34,7 @@ impl Source {
             Self::DynamicDefaultBroker => 3,
             Self::StaticBroker => 4,
             Self::Default => 5,
+            Self::ClientMetrics => 7,
             Self::Group => 8,
         }
     }
@@ -76,7 +79,9 @@ pub fn describe_topic(
             }
             for name in key.synonyms {
                 // Values stay in the unit of the broker's key here, as in Kafka.
-                push_broker(&mut synonyms, name, broker, Source::DynamicDefaultBroker);
+                for source in BROKER_SOURCES {
+                    synonyms.extend(at(source, name, broker));
+                }
             }
             let holding = synonyms
                 .first()
@@ -88,27 +93,63 @@ pub fn describe_topic(
     described
 }
 
-/// Describes every key of the broker. `dynamic` is the source reported for keys that were set while
-/// it runs: a request for this broker gets its own source, a request for all brokers the default's.
+/// Describes every key of the broker.
 #[must_use]
-pub fn describe_broker(broker: &BrokerDefaults, dynamic: Source) -> Vec<Described> {
-    let mut described: Vec<_> = BROKER_KEYS
-        .iter()
-        .map(|key| {
-            let mut synonyms = Vec::new();
-            push_broker(&mut synonyms, key.name, broker, dynamic);
-            let holding = synonyms.first().and_then(|first| first.value.clone());
-            describe(key, holding, synonyms)
-        })
-        .collect();
-    let in_file = plugin_settings(broker.file(), Source::StaticBroker);
-    let in_file = in_file.filter(|entry| broker.dynamic_value(&entry.name).is_none());
-    described.extend(plugin_settings(broker.dynamic(), dynamic));
-    described.extend(in_file);
+pub fn describe_broker(broker: &BrokerDefaults) -> Vec<Described> {
+    let keys = BROKER_KEYS.iter().map(|key| {
+        let names = || core::iter::once(&key.name).chain(key.synonyms);
+        let sources = BROKER_SOURCES.into_iter();
+        let synonyms = sources
+            .flat_map(|source| names().filter_map(move |name| at(source, name, broker)))
+            .collect::<Vec<_>>();
+        let own = synonyms.iter().find(|synonym| synonym.name == key.name);
+        let holding = own.and_then(|own| own.value.clone());
+        describe(key, holding, synonyms)
+    });
+    let mut described: Vec<_> = keys.collect();
+    for place in Place::ALL {
+        for entry in plugin_settings(broker.at(place), source_of(place)) {
+            if !described.iter().any(|known| known.name == entry.name) {
+                described.push(entry);
+            }
+        }
+    }
     described
 }
 
-fn describe(key: &ConfigKey, holding: Option<String>, synonyms: Vec<Synonym>) -> Described {
+/// Describes what was set for all brokers while they ran, and nothing else, as Kafka does.
+#[must_use]
+pub fn describe_all_brokers(broker: &BrokerDefaults) -> Vec<Described> {
+    let source = Source::DynamicDefaultBroker;
+    let keys = BROKER_KEYS.iter().filter_map(|key| {
+        let set = at(source, key.name, broker)?;
+        Some(describe(key, set.value.clone(), [set].into()))
+    });
+    keys.chain(plugin_settings(broker.at(Place::AllBrokers), source))
+        .collect()
+}
+
+/// The sources of a broker's value, the first one that has a value first.
+const BROKER_SOURCES: [Source; 4] = [
+    Source::DynamicBroker,
+    Source::DynamicDefaultBroker,
+    Source::StaticBroker,
+    Source::Default,
+];
+
+const fn source_of(place: Place) -> Source {
+    match place {
+        Place::ThisBroker => Source::DynamicBroker,
+        Place::AllBrokers => Source::DynamicDefaultBroker,
+        Place::File => Source::StaticBroker,
+    }
+}
+
+pub(super) fn describe(
+    key: &ConfigKey,
+    holding: Option<String>,
+    synonyms: Vec<Synonym>,
+) -> Described {
     let source = synonyms
         .first()
         .map_or(Source::Default, |first| first.source);
@@ -144,27 +185,22 @@ fn plugin_settings(
     })
 }
 
-fn push_broker(synonyms: &mut Vec<Synonym>, name: &str, broker: &BrokerDefaults, dynamic: Source) {
+/// Returns the value of a broker's key at one source, if it has one there.
+fn at(source: Source, name: &str, broker: &BrokerDefaults) -> Option<Synonym> {
     let key = broker_key(name);
-    let is_sensitive = key.is_some_and(ConfigKey::is_sensitive);
-    let places = [
-        (broker.dynamic_value(name), dynamic),
-        (broker.file_value(name), Source::StaticBroker),
-        (key.and_then(|key| key.default), Source::Default),
-    ];
-    for (value, source) in places {
-        if let Some(value) = value {
-            let value = (!is_sensitive).then(|| value.into());
-            synonyms.push(Synonym {
-                name: name.into(),
-                value,
-                source,
-            });
-        }
+    let mut places = Place::ALL.into_iter();
+    let value = match places.find(|place| source_of(*place) == source) {
+        Some(place) => broker.value_at(place, name),
+        None => key.and_then(|key| key.default),
+    }?;
+    let mut synonym = synonym(name, value, source);
+    if key.is_some_and(ConfigKey::is_sensitive) {
+        synonym.value = None;
     }
+    Some(synonym)
 }
 
-fn synonym(name: &str, value: &str, source: Source) -> Synonym {
+pub(super) fn synonym(name: &str, value: &str, source: Source) -> Synonym {
     Synonym {
         name: name.into(),
         value: Some(value.into()),

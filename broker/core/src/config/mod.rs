@@ -11,6 +11,7 @@
 
 mod alter;
 mod broker;
+mod client_metrics;
 mod describe;
 mod filters;
 mod nearest;
@@ -25,10 +26,15 @@ use crate::security::Principal;
 
 pub use alter::{AlterOp, Change, Resource, changed, plan_alter, plan_new_topic, plan_replace};
 pub use broker::{
-    BROKER_KEYS, BrokerDefaults, QUOTA_POLICY_KEY, STANDARD_AUTHORIZER, broker_key,
+    BROKER_KEYS, BrokerDefaults, Place, QUOTA_POLICY_KEY, STANDARD_AUTHORIZER, broker_key,
     check_broker_value,
 };
-pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
+pub use client_metrics::{
+    CLIENT_METRICS_KEYS, ClientMetricsConfig, client_metrics_key, describe_client_metrics,
+};
+pub use describe::{
+    Described, Source, Synonym, describe_all_brokers, describe_broker, describe_topic,
+};
 pub use filters::OnPluginError;
 pub use nearest::nearest;
 pub use topic::{
@@ -99,7 +105,7 @@ pub struct ConfigKey {
     /// `None` if the key has no default.
     pub default: Option<&'static str>,
     pub takes: Takes,
-    /// Broker keys that a topic's key falls back to, in that order.
+    /// Broker keys that a topic's key, or another key of brokers, falls back to, in that order.
     pub synonyms: &'static [&'static str],
     /// Whether the key can be set while the broker runs.
     pub is_dynamic: bool,

@@ -66,7 +66,7 @@ fn values_are_checked_by_type_and_range() {
 #[test]
 fn a_topic_falls_back_to_the_broker_and_then_to_the_default() {
     let check = |own: &[(&str, &str)], file: &[(&str, &str)], dynamic: &[(&str, &str)]| {
-        let defaults = BrokerDefaults::new(&map(file)).with(&map(dynamic));
+        let defaults = BrokerDefaults::new(&map(file)).with(Place::AllBrokers, &map(dynamic));
         TopicConfig::effective(&map(own), &defaults).retention_ms()
     };
     assert_eq!(check(&[], &[], &[]), Some(604_800_000));
@@ -211,7 +211,7 @@ fn changes_are_planned_or_refused_as_a_whole() {
         request("Duplicate config key: flush.ms")
     );
     let broker_only_file = plan_alter(
-        Resource::Broker,
+        Resource::AllBrokers,
         &current,
         &broker,
         [("node.id", Set, Some("2"))],
@@ -226,7 +226,7 @@ fn changes_are_planned_or_refused_as_a_whole() {
 fn an_unknown_key_can_be_removed_but_not_set() {
     let current = map(&[("from.another.version", "1")]);
     let broker = BrokerDefaults::default();
-    for resource in [Resource::Topic, Resource::Broker] {
+    for resource in [Resource::Topic, Resource::AllBrokers] {
         let alter = |op, value| {
             plan_alter(
                 resource,
@@ -279,8 +279,8 @@ fn compaction_lags_that_contradict_each_other_are_refused() {
     let set = [("log.cleaner.min.compaction.lag.ms", Set, Some("10"))];
     let own = map(&[("log.cleaner.max.compaction.lag.ms", "5")]);
     assert_eq!(
-        code(plan_alter(Resource::Broker, &own, &broker, set)),
-        invalid
+        code(plan_alter(Resource::AllBrokers, &own, &broker, set)),
+        Err(ErrorCode::InvalidRequest)
     );
 }
 
@@ -341,17 +341,14 @@ fn what_is_described_says_where_it_comes_from() {
     );
     assert_eq!(own.synonyms.len(), 3);
 
-    let dynamic = broker.with(&map(&[("log.retention.ms", "7")]));
-    let set = find(
-        describe_broker(&dynamic, Source::DynamicBroker),
-        "log.retention.ms",
-    );
+    let dynamic = broker.with(Place::ThisBroker, &map(&[("log.retention.ms", "7")]));
+    let set = find(describe_broker(&dynamic), "log.retention.ms");
     assert_eq!(
         (set.value.as_deref(), set.source),
         (Some("7"), Source::DynamicBroker)
     );
     assert!(!set.is_read_only);
-    assert!(find(describe_broker(&dynamic, Source::DynamicBroker), "node.id").is_read_only);
+    assert!(find(describe_broker(&dynamic), "node.id").is_read_only);
 }
 
 #[test]
@@ -368,15 +365,15 @@ fn a_quota_policy_and_its_settings_are_set_while_the_broker_runs() {
         ("sedge.quota.policy", Set, Some(" tenants ")),
         ("sedge.plugin.tenants.rate", Set, Some("5")),
     ];
-    let changes = plan_alter(Resource::Broker, &BTreeMap::new(), &file, ops).unwrap();
+    let changes = plan_alter(Resource::AllBrokers, &BTreeMap::new(), &file, ops).unwrap();
     let set = changes
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)));
-    let both = file.with(&set.collect());
+    let both = file.with(Place::AllBrokers, &set.collect());
     assert_eq!(both.quota_policy(), Some("tenants"));
     let settings: Vec<_> = both.plugin_settings("tenants").collect();
     assert_eq!(settings, [("burst", "2"), ("rate", "5")]);
-    let described = describe_broker(&both, Source::DynamicDefaultBroker);
+    let described = describe_broker(&both);
     assert_eq!(described.len(), BROKER_KEYS.len() + 2, "each once");
     for (name, value, source) in [
         (
@@ -392,6 +389,71 @@ fn a_quota_policy_and_its_settings_are_set_while_the_broker_runs() {
             (Some(value), source)
         );
     }
-    let unbound = file.with(&map(&[("sedge.quota.policy", "")]));
+    let unbound = file.with(Place::AllBrokers, &map(&[("sedge.quota.policy", "")]));
     assert_eq!(unbound.quota_policy(), None);
+}
+
+#[test]
+fn a_broker_s_own_setting_comes_before_that_of_all_brokers_and_the_file() {
+    let name = "log.retention.ms";
+    let file = BrokerDefaults::new(&map(&[(name, "1"), ("log.retention.hours", "2")]));
+    let all = file.with(Place::AllBrokers, &map(&[(name, "3")]));
+    let own = all.with(Place::ThisBroker, &map(&[(name, "4")]));
+    let topic =
+        |broker: &BrokerDefaults| TopicConfig::effective(&BTreeMap::new(), broker).retention_ms();
+    assert_eq!(
+        (topic(&file), topic(&all), topic(&own)),
+        (Some(1), Some(3), Some(4))
+    );
+    let described = describe_broker(&own);
+    let entry = described.iter().find(|entry| entry.name == name).unwrap();
+    assert_eq!(
+        (entry.value.as_deref(), entry.source),
+        (Some("4"), Source::DynamicBroker)
+    );
+    let synonyms: Vec<_> = entry
+        .synonyms
+        .iter()
+        .map(|of| (of.name.as_str(), of.value.as_deref().unwrap(), of.source))
+        .collect();
+    let expected = [
+        (name, "4", Source::DynamicBroker),
+        (name, "3", Source::DynamicDefaultBroker),
+        (name, "1", Source::StaticBroker),
+        ("log.retention.hours", "2", Source::StaticBroker),
+        ("log.retention.hours", "168", Source::Default),
+    ];
+    assert_eq!(synonyms, expected);
+    let of_all = describe_all_brokers(&own);
+    assert_eq!(of_all.len(), 1);
+    assert_eq!(of_all[0].synonyms.len(), 1);
+    assert_eq!(of_all[0].value.as_deref(), Some("3"));
+    assert!(describe_all_brokers(&file).is_empty());
+}
+
+#[test]
+fn a_broker_s_settings_are_refused_with_kafka_s_codes() {
+    let broker = BrokerDefaults::default();
+    let check = |name: &'static str, op, value, expected: Option<ErrorCode>| {
+        for resource in [Resource::AllBrokers, Resource::ThisBroker] {
+            let done = plan_alter(resource, &BTreeMap::new(), &broker, [(name, op, value)]);
+            let code = done.err().map(|error| error.code);
+            assert_eq!(code, expected, "{resource:?} {name} {op:?} {value:?}");
+        }
+    };
+    let (request, invalid) = (
+        Some(ErrorCode::InvalidRequest),
+        Some(ErrorCode::InvalidConfig),
+    );
+    check("log.retention.ms", Set, Some("1"), None);
+    check("log.retention.ms", Set, Some("x"), request);
+    check("log.retention.ms", Set, None, request);
+    check("log.retention.ms", Append, Some("1"), invalid);
+    check("log.cleanup.policy", Append, Some("compact"), None);
+    check("num.partitions", Set, Some("2"), request);
+    check("num.partitions", Delete, None, None);
+    check("none", Delete, None, None);
+    check("listener.name.a.max.connections", Set, Some("1"), request);
+    // Kafka takes any name; here a wrong one is told.
+    check("none", Set, Some("1"), invalid);
 }

@@ -43,11 +43,19 @@ pub enum Command {
         changes: Vec<(String, Option<String>)>,
     },
     AlterBrokerConfigs {
+        /// Whether the changes are for all brokers, and not for this one alone.
+        are_for_all: bool,
         changes: Vec<(String, Option<String>)>,
     },
     /// Sets and removes keys of a group. Checked by the caller, except for the limits.
     AlterGroupConfigs {
         group: String,
+        changes: Vec<(String, Option<String>)>,
+    },
+    /// Sets and removes keys of a subscription to clients' metrics. Checked by the caller, except
+    /// for the limit.
+    AlterClientMetrics {
+        name: String,
         changes: Vec<(String, Option<String>)>,
     },
     /// Hands out `count` producer ids that were never handed out before.
@@ -137,11 +145,12 @@ impl Command {
     pub fn may_free_space(&self) -> bool {
         match self {
             Self::DeleteTopic { .. } | Self::BumpLeaderEpoch => true,
-            Self::AlterTopicConfigs { changes, .. } | Self::AlterBrokerConfigs { changes } => {
+            Self::AlterTopicConfigs { changes, .. } | Self::AlterBrokerConfigs { changes, .. } => {
                 changes.iter().any(|(key, _)| decides_what_goes(key))
             }
             Self::CreateTopic { .. }
             | Self::CreatePartitions { .. }
+            | Self::AlterClientMetrics { .. }
             | Self::AlterGroupConfigs { .. }
             | Self::AllocateProducerIds { .. }
             | Self::CreateAcls { .. }

@@ -216,7 +216,13 @@ mod tests {
     ) -> Result<(), ErrorCode> {
         let updates = updates.iter().map(|(name, level, upgrade_type)| {
             let (level, upgrade_type) = (*level, *upgrade_type);
-            ((*name).to_string(), FeatureUpdate { level, upgrade_type })
+            (
+                (*name).to_string(),
+                FeatureUpdate {
+                    level,
+                    upgrade_type,
+                },
+            )
         });
         let command = Command::UpdateFeatures {
             updates: updates.collect(),
@@ -263,7 +269,11 @@ mod tests {
         let lowered = (TRANSACTIONS, 1, Some(SafeDowngrade));
         let unknown = ("zebra.version", 1, Some(Upgrade));
         assert_eq!(update(&mut machine, &[lowered, unknown], false), refused);
-        assert_eq!(machine.image().features().level(TRANSACTIONS), 2, "none is made");
+        assert_eq!(
+            machine.image().features().level(TRANSACTIONS),
+            2,
+            "none is made"
+        );
     }
 
     #[test]

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use sedge_protocol::ids::{LeaderEpoch, PartitionId};
 use sedge_protocol::kafka::KafkaUuid;
 
-use super::{Features, GroupConfigs, names};
-use crate::config::{BrokerDefaults, TopicConfig};
+use super::{ClientMetrics, Features, GroupConfigs, names};
+use crate::config::{BrokerDefaults, Place, TopicConfig};
 use crate::quota::Quotas;
 use crate::security::{Acls, Tokens, Users};
 
@@ -62,9 +62,7 @@ pub struct Image {
     by_id: BTreeMap<[u8; 16], Arc<str>>,
     by_collision_form: BTreeMap<Arc<str>, Arc<str>>,
     partition_count: usize,
-    broker_configs: BTreeMap<String, String>,
-    /// Settings of the configuration file, which `broker_configs` override.
-    file_defaults: BrokerDefaults,
+    /// The broker's settings: those of the file, and those that were made while it ran.
     defaults: BrokerDefaults,
     leader_epoch: LeaderEpoch,
     acls: Arc<Acls>,
@@ -73,6 +71,7 @@ pub struct Image {
     quotas: Arc<Quotas>,
     group_configs: Arc<GroupConfigs>,
     features: Features,
+    client_metrics: Arc<ClientMetrics>,
 }
 
 impl Image {
@@ -82,8 +81,6 @@ impl Image {
             by_id: BTreeMap::new(),
             by_collision_form: BTreeMap::new(),
             partition_count: 0,
-            broker_configs: BTreeMap::new(),
-            file_defaults: defaults.clone(),
             defaults,
             leader_epoch: LeaderEpoch(0),
             acls: Arc::default(),
@@ -92,6 +89,7 @@ impl Image {
             quotas: Arc::default(),
             group_configs: Arc::default(),
             features: Features::default(),
+            client_metrics: Arc::default(),
         }
     }
 
@@ -123,6 +121,16 @@ impl Image {
 
     pub(super) fn group_configs_mut(&mut self) -> &mut GroupConfigs {
         Arc::make_mut(&mut self.group_configs)
+    }
+
+    /// The subscriptions to clients' metrics.
+    #[must_use]
+    pub const fn client_metrics(&self) -> &Arc<ClientMetrics> {
+        &self.client_metrics
+    }
+
+    pub(super) fn client_metrics_mut(&mut self) -> &mut ClientMetrics {
+        Arc::make_mut(&mut self.client_metrics)
     }
 
     /// The levels of the cluster's features.
@@ -186,16 +194,10 @@ impl Image {
         self.leader_epoch
     }
 
-    /// Returns the settings that were made while the broker ran.
-    pub fn broker_configs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.broker_configs
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
+    /// Returns the broker's settings that were made at a place.
     #[must_use]
-    pub const fn broker_overrides(&self) -> &BTreeMap<String, String> {
-        &self.broker_configs
+    pub const fn broker_configs(&self, place: Place) -> &BTreeMap<String, String> {
+        self.defaults.at(place)
     }
 
     /// Returns the defaults for settings that topics do not have.
@@ -257,9 +259,10 @@ impl Image {
         topic.config = TopicConfig::effective(&topic.overrides, &self.defaults);
     }
 
-    pub(super) fn set_broker_config(&mut self, name: &str, value: Option<&str>) {
-        set(&mut self.broker_configs, name, value);
-        self.defaults = self.file_defaults.with(&self.broker_configs);
+    pub(super) fn set_broker_config(&mut self, place: Place, name: &str, value: Option<&str>) {
+        let mut settings = self.defaults.at(place).clone();
+        set(&mut settings, name, value);
+        self.defaults = self.defaults.with(place, &settings);
         for topic in self.topics.values_mut() {
             let config = TopicConfig::effective(&topic.overrides, &self.defaults);
             if config != topic.config {

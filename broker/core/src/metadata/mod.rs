@@ -9,6 +9,7 @@
 //! reused.
 
 mod acls;
+mod client_metrics;
 mod command;
 mod delta;
 pub mod features;
@@ -31,10 +32,11 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, ProducerId};
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::metadata_records::{
-    ConfigRecord, MetadataRecord, PartitionRecord, ProducerIdsRecord,
-    RemoveTopicRecord, ResourceType, TopicRecord,
+    ConfigRecord, MetadataRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord,
+    ResourceType, TopicRecord,
 };
 
+pub use client_metrics::ClientMetrics;
 pub use command::{
     Command, CommandError, CommandReply, CredentialChange, QuotaAlteration, QuotaEntity,
     TokenCommand, TopicName,
@@ -46,7 +48,7 @@ pub use image::{Image, Topic};
 pub use names::{GATEWAY_TOPIC, OFFSETS_TOPIC, PLUGINS_TOPIC, STATE_TOPIC};
 pub use salvage::{Change, Facts, Salvage, Salvaged};
 
-use crate::config::BrokerDefaults;
+use crate::config::{BrokerDefaults, Place};
 use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, TOPICS_MAX};
 use crate::machine::{Machine, Now, Plan};
 use crate::security::scram::Mechanism;
@@ -100,8 +102,10 @@ impl MetadataMachine {
 
     /// Returns records that rebuild this state from nothing.
     pub fn snapshot(&self) -> impl Iterator<Item = MetadataRecord> + '_ {
-        let settings = self.image.broker_configs();
-        let settings = settings.map(|(name, value)| broker_config(name, Some(value)));
+        let of_all = self.image.broker_configs(Place::AllBrokers).iter();
+        let of_all = of_all.map(|(name, value)| broker_config(name, Some(value)));
+        let own = self.image.broker_configs(Place::ThisBroker).iter();
+        let own = own.map(|(name, value)| self.own_config(name, Some(value)));
         let epoch = Some(self.image.leader_epoch()).filter(|epoch| *epoch > LeaderEpoch(0));
         let epoch = epoch.map(|epoch| broker_config(LEADER_EPOCH_KEY, Some(&format!("{epoch}"))));
         let topics = self.image.topics().flat_map(|topic| {
@@ -128,7 +132,9 @@ impl MetadataMachine {
             .chain(quotas::records(self.image.quotas()))
             .chain(tokens::records(self.image.tokens()))
             .chain(self.image.features().records())
-            .chain(settings)
+            .chain(of_all)
+            .chain(own)
+            .chain(self.image.client_metrics().records())
             .chain(self.image.group_configs().records())
             .chain(topics)
     }
@@ -244,6 +250,11 @@ impl MetadataMachine {
         })
     }
 
+    /// Returns the record of a setting of this broker alone.
+    fn own_config(&self, name: &str, value: Option<&str>) -> MetadataRecord {
+        config(ResourceType::Broker, &format!("{}", self.node), name, value)
+    }
+
     fn apply_config(&mut self, config: &ConfigRecord) {
         let value = config.value.as_deref();
         match (config.resource_type, config.name.as_str()) {
@@ -259,7 +270,19 @@ impl MetadataMachine {
                 let next = value.and_then(|value| value.parse().ok());
                 self.next_partition_id = self.next_partition_id.max(next.unwrap_or(0));
             }
-            (ResourceType::Broker, name) => self.image.set_broker_config(name, value),
+            (ResourceType::Broker, name) if config.resource_name.is_empty() => {
+                self.image.set_broker_config(Place::AllBrokers, name, value);
+            }
+            (ResourceType::Broker, name) => {
+                // Nothing of another broker is in force here.
+                if config.resource_name.parse() == Ok(self.node.get()) {
+                    self.image.set_broker_config(Place::ThisBroker, name, value);
+                }
+            }
+            (ResourceType::ClientMetrics, key) => {
+                let all = self.image.client_metrics_mut();
+                all.set(&config.resource_name, key, value);
+            }
             (ResourceType::Group, name) => {
                 let groups = self.image.group_configs_mut();
                 groups.set(&config.resource_name, name, value);
@@ -377,11 +400,15 @@ impl Machine for MetadataMachine {
                     reply: CommandReply::Done,
                 })
             }
-            Command::AlterBrokerConfigs { changes } => {
-                let records = changes
-                    .iter()
-                    .map(|(key, value)| broker_config(key, value.as_deref()))
-                    .collect();
+            Command::AlterBrokerConfigs {
+                are_for_all,
+                changes,
+            } => {
+                let record = |(key, value): &(String, Option<String>)| match are_for_all {
+                    true => broker_config(key, value.as_deref()),
+                    false => self.own_config(key, value.as_deref()),
+                };
+                let records = changes.iter().map(record).collect();
                 Ok(Plan {
                     records,
                     reply: CommandReply::Done,
@@ -389,6 +416,9 @@ impl Machine for MetadataMachine {
             }
             Command::AlterGroupConfigs { group, changes } => {
                 groups::plan_alter(self.image.group_configs(), &group, &changes)
+            }
+            Command::AlterClientMetrics { name, changes } => {
+                client_metrics::plan_alter(self.image.client_metrics(), &name, &changes)
             }
             Command::AllocateProducerIds { count } => {
                 let next = self.next_producer_id.checked_add(count).ok_or_else(|| {

@@ -21,8 +21,8 @@ use sedge_protocol::metadata_records::{
 };
 
 use super::{
-    FIRST_PARTITION_ID, GroupConfigs, LEADER_EPOCH_KEY, METADATA_PARTITION, MetadataMachine,
-    NEXT_PARTITION_KEY, broker_config, quotas, topic_config, topic_record,
+    ClientMetrics, FIRST_PARTITION_ID, GroupConfigs, LEADER_EPOCH_KEY, METADATA_PARTITION,
+    MetadataMachine, NEXT_PARTITION_KEY, broker_config, config, quotas, topic_config, topic_record,
 };
 use crate::config::BrokerDefaults;
 use crate::limits::SALVAGED_PRODUCER_IDS_SKIPPED;
@@ -83,7 +83,9 @@ pub struct Salvaged {
 pub struct Salvage {
     node: NodeId,
     topics: BTreeMap<[u8; 16], Known>,
-    broker: BTreeMap<String, String>,
+    /// By resource name and key.
+    broker: BTreeMap<(String, String), String>,
+    client_metrics: ClientMetrics,
     features: BTreeMap<String, i16>,
     acls: BTreeMap<[u8; 16], AccessControlEntryRecord>,
     tokens: BTreeMap<String, DelegationTokenRecord>,
@@ -114,6 +116,7 @@ impl Salvage {
             node,
             topics: BTreeMap::new(),
             broker: BTreeMap::new(),
+            client_metrics: ClientMetrics::default(),
             features: BTreeMap::new(),
             acls: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -221,7 +224,15 @@ impl Salvage {
                 self.next_partition = self.next_partition.max(next.unwrap_or(0));
             }
             (ResourceType::Broker, name) => {
-                set(&mut self.broker, name, config.value.as_deref());
+                let key = (config.resource_name.clone(), name.into());
+                match &config.value {
+                    Some(value) => self.broker.insert(key, value.clone()),
+                    None => self.broker.remove(&key),
+                };
+            }
+            (ResourceType::ClientMetrics, key) => {
+                let value = config.value.as_deref();
+                self.client_metrics.set(&config.resource_name, key, value);
             }
             (ResourceType::Group, name) => {
                 let value = config.value.as_deref();
@@ -377,9 +388,10 @@ impl Salvage {
     fn into_machine(self, facts: &Facts, defaults: BrokerDefaults) -> MetadataMachine {
         let mut machine = MetadataMachine::new(self.node, defaults);
         let mut records = Vec::new();
-        for (name, value) in &self.broker {
-            records.push(broker_config(name, Some(value)));
+        for ((resource, name), value) in &self.broker {
+            records.push(config(ResourceType::Broker, resource, name, Some(value)));
         }
+        records.extend(self.client_metrics.records());
         for (name, level) in self.features {
             records.push(MetadataRecord::FeatureLevel(FeatureLevelRecord {
                 name,

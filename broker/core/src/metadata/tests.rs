@@ -1,4 +1,4 @@
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -45,7 +45,8 @@ pub(super) fn run(
 pub(super) fn seen(machine: &MetadataMachine) -> String {
     let image = machine.image();
     let topics: Vec<_> = image.topics().collect();
-    let broker: BTreeMap<_, _> = image.broker_configs().collect();
+    let broker = image.defaults();
+    let client_metrics = image.client_metrics();
     let next = (machine.next_partition_id, machine.next_producer_id);
     let features = image.features();
     let acls: Vec<_> = image.acls().iter().collect();
@@ -53,7 +54,8 @@ pub(super) fn seen(machine: &MetadataMachine) -> String {
     let users: Vec<_> = image.users().iter().collect();
     let quotas: Vec<_> = image.quotas().iter().collect();
     format!(
-        "{topics:?} {broker:?} {} {next:?} {features:?} {acls:?} {users:?} {tokens:?} {quotas:?}",
+        "{topics:?} {broker:?} {} {next:?} {features:?} {acls:?} {users:?} {tokens:?} {quotas:?} \
+         {client_metrics:?}",
         image.leader_epoch()
     )
 }
@@ -202,6 +204,7 @@ pub(super) fn random_command(
         (6, _) => {
             let value = (next(3) > 0).then(|| next(1000).to_string());
             Command::AlterBrokerConfigs {
+                are_for_all: next(2) > 0,
                 changes: [("log.retention.ms".into(), value)].into(),
             }
         }
@@ -345,6 +348,7 @@ fn a_topic_is_found_by_name_and_by_id_and_reads_its_configuration() {
         &mut live,
         &mut log,
         Command::AlterBrokerConfigs {
+            are_for_all: true,
             changes: change("log.retention.ms", "9"),
         },
     );

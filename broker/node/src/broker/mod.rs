@@ -5,16 +5,18 @@ pub mod audit;
 pub mod openers;
 pub mod producer_ids;
 pub mod quotas;
+pub mod telemetry;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use log::info;
+use log::{info, warn};
 use sedge_core::fetch::session::Sessions;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::NodeId;
 
 use crate::config::Config;
+use crate::config::connection_limits::ConnectionLimits;
 use crate::coordinator::{Groups, Transactions};
 use crate::limits::DISK_WORK_AT_ONCE;
 use crate::log::Log;
@@ -30,6 +32,7 @@ use audit::Audit;
 use openers::Openers;
 use producer_ids::ProducerIds;
 use quotas::ClientQuotas;
+use telemetry::ClientTelemetry;
 
 /// State shared by all handlers.
 pub struct Broker {
@@ -49,6 +52,8 @@ pub struct Broker {
     pub audit: Audit,
     /// What clients use, against their quotas.
     pub quotas: ClientQuotas,
+    /// The clients that push metrics.
+    pub telemetry: ClientTelemetry,
     pub groups: Arc<Groups>,
     pub transactions: Transactions,
     pub plugins: Arc<Plugins>,
@@ -134,7 +139,7 @@ impl Broker {
         let image = log.metadata.load();
         let quotas = ClientQuotas::new(image.defaults(), Arc::clone(&metrics));
         quotas.set(image.quotas());
-        Self {
+        let broker = Self {
             node_id: NodeId(config.node_id),
             cluster_id,
             net: Net::new(&config, Arc::clone(&metrics), runtime.clone()),
@@ -148,11 +153,28 @@ impl Broker {
             producer_ids: ProducerIds::default(),
             audit: Audit::default(),
             quotas,
+            telemetry: ClientTelemetry::default(),
             groups,
             transactions,
             plugins: Arc::new(Plugins::new(&config, Arc::clone(&metrics))),
             metrics,
             config,
+        };
+        broker.set_connection_limits();
+        broker
+    }
+
+    /// Applies the limits of connections that were set while the broker ran. Blocks while names of
+    /// hosts are resolved.
+    pub fn set_connection_limits(&self) {
+        let image = self.log.metadata.load();
+        match ConnectionLimits::of(image.defaults(), &self.config) {
+            Ok(limits) => self.net.set_limits(limits),
+            Err(why) => warn!(
+                target: "sedge::net",
+                "the limits of connections stay as they are: {why}; set them again with \
+                 kafka-configs"
+            ),
         }
     }
 

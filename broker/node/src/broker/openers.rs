@@ -66,12 +66,24 @@ impl Openers {
                 return Ok(batch);
             }
         }
+        let topic = Arc::clone(topic);
+        self.run(move |opener| {
+            check_body(&mut batch, &topic.config, now_ms, opener, None)?;
+            Ok(batch)
+        })
+        .await
+    }
+
+    /// Runs `work` off the executor with an opener, when it is its turn.
+    pub async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Opener) -> T + Send + 'static,
+    ) -> T {
         let turn = self.off_executor.acquire_arc().await;
-        let (openers, topic) = (Arc::clone(self), Arc::clone(topic));
+        let openers = Arc::clone(self);
         blocking::unblock(move || {
             let _turn = turn;
-            openers.with(|opener| check_body(&mut batch, &topic.config, now_ms, opener, None))?;
-            Ok(batch)
+            openers.with(work)
         })
         .await
     }

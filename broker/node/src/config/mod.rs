@@ -10,6 +10,7 @@
 //! **Invariant:** an unknown key in a file or a flag is an error that names the nearest known one.
 
 mod address_limits;
+pub mod connection_limits;
 pub mod console;
 pub mod creation_rates;
 mod declared;

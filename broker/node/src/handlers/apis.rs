@@ -318,6 +318,14 @@ apis! {
     ListTransactions: InTurn,
         now transactions::list_transactions(list_transactions_request::ListTransactionsRequestData),
         Recent, [TransactionalId Describe];
+    GetTelemetrySubscriptions: InTurn,
+        now telemetry::get_telemetry_subscriptions(
+            get_telemetry_subscriptions_request::GetTelemetrySubscriptionsRequestData
+        ),
+        Recent, [];
+    PushTelemetry: InTurn,
+        now telemetry::push_telemetry(push_telemetry_request::PushTelemetryRequestData),
+        Recent, [];
     ListConfigResources: InTurn,
         now configs::list_config_resources(list_config_resources_request::ListConfigResourcesRequestData),
         Recent, [Cluster DescribeConfigs];

@@ -39,6 +39,7 @@ mod records;
 mod repeats;
 mod request;
 mod sasl;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tokens;

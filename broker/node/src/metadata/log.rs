@@ -11,8 +11,8 @@ use sedge_protocol::metadata_records::MetadataRecord;
 use sedge_protocol::records::{BatchBuilder, Compression, Records};
 use sedge_storage::LogStore;
 
-use sedge_core::limits::FEATURES_MAX;
 use crate::limits::{LOST_RANGES_TOLD, METADATA_BATCH_RECORDS_MAX, REPLAY_READ_BYTES};
+use sedge_core::limits::FEATURES_MAX;
 
 /// Largest size of one record in bytes, without configuration values.
 const RECORD_BYTES_GUESS: usize = 512;
@@ -106,7 +106,8 @@ pub fn bytes_guess(command: &Command) -> usize {
         Command::CreatePartitions { total, .. } => usize::try_from(*total).unwrap_or(0),
         Command::AlterTopicConfigs { changes, .. }
         | Command::AlterGroupConfigs { changes, .. }
-        | Command::AlterBrokerConfigs { changes } => {
+        | Command::AlterClientMetrics { changes, .. }
+        | Command::AlterBrokerConfigs { changes, .. } => {
             let values: usize = changes
                 .iter()
                 .map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len))

@@ -2,9 +2,11 @@
 //! addition.
 //!
 //! **Invariant:** memory here does not grow with the traffic: names of plugins and links are
-//! bounded, and clients cannot create series.
+//! bounded, and clients create series only by pushing metrics that a subscription asks for, of
+//! which there are a bounded number (`clients`).
 
 mod cleaner;
+mod clients;
 mod exposition;
 mod gateways;
 mod links;
@@ -23,6 +25,7 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::ApiKey;
 
 pub use cleaner::CleanerMetrics;
+pub use clients::{ClientMetrics, Pushed};
 pub use exposition::Exposition;
 pub use gateways::GatewayMetrics;
 pub use links::{
@@ -100,6 +103,8 @@ pub struct Metrics {
     pub quotas: QuotaMetrics,
     /// Gateways for microcontrollers.
     pub gateways: GatewayMetrics,
+    /// What clients push.
+    pub clients: ClientMetrics,
     requests: requests::Requests,
     plugins: plugins::Plugins,
     links: links::Links,
@@ -139,6 +144,7 @@ impl Default for Metrics {
             tls: TlsMetrics::default(),
             quotas: QuotaMetrics::default(),
             gateways: GatewayMetrics::default(),
+            clients: ClientMetrics::default(),
             requests: requests::Requests::default(),
             plugins: plugins::Plugins::default(),
             links: links::Links::default(),
@@ -183,6 +189,11 @@ impl Metrics {
     /// Returns how long the process has been running.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Returns the same in milliseconds: the clock of what expires here.
+    pub fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.uptime().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Shows the memory that all plugins share.
@@ -230,6 +241,7 @@ impl Metrics {
         self.sasl.expose(out);
         self.tls.expose(out);
         self.gateways.expose(out);
+        self.clients.expose(self.uptime_ms(), out);
         out.counter(
             "sedge_console_denied_total",
             "Requests to the console without the token that they need.",

@@ -17,6 +17,7 @@ use sedge_protocol::fetch::frame_bytes;
 use sedge_storage::Chunk;
 
 use crate::config::Config;
+use crate::config::connection_limits::ConnectionLimits;
 use crate::limits::{CONNECTION_ANSWER_BYTES, TLS_PIECE_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::process::logging::told::Told;
@@ -71,12 +72,10 @@ pub struct Net {
 
 impl Net {
     pub fn new(config: &Config, metrics: Arc<Metrics>, runtime: Runtime) -> Arc<Self> {
+        let limits = ConnectionLimits::of_file(config);
         Arc::new(Self {
             memory: Memory::new(config.queued_max_request_bytes, config.answer_bytes),
-            connections: OpenConnections::new(
-                config.max_connections,
-                config.address_limits.clone(),
-            ),
+            connections: OpenConnections::new(limits.max, limits.of_address),
             rates: Rates::new(&config.creation_rates),
             handshakes: Handshakes::new(config.num_network_threads, runtime.clone()),
             pipes: Arc::default(),
@@ -88,6 +87,12 @@ impl Net {
             metrics,
             runtime,
         })
+    }
+
+    /// Replaces the limits of connections. Connections that are open stay.
+    pub fn set_limits(&self, limits: ConnectionLimits) {
+        self.rates.set_broker(limits.creation_rate);
+        self.connections.set_limits(limits.max, limits.of_address);
     }
 
     /// Reserves memory for the two buffers that TLS needs to send an answer. If memory is short,

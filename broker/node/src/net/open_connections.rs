@@ -30,15 +30,15 @@ use crate::limits::{CLOSING_WAIT, CONNECTION_STAYS_FOR, STRANGERS_SHARE};
 /// The open connections; see the module.
 #[derive(Debug)]
 pub struct OpenConnections {
-    max: usize,
-    of_address: AddressLimits,
     table: Mutex<Table>,
     /// Notified when a connection was closed.
     left: Event,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
+    max: usize,
+    of_address: AddressLimits,
     open: HashMap<u64, Arc<Open>>,
     /// The strangers among `open`, oldest first, and some that are no longer strangers.
     strangers: BTreeMap<u64, Arc<Open>>,
@@ -100,11 +100,23 @@ impl fmt::Display for Full {
 impl OpenConnections {
     pub fn new(max: usize, of_address: AddressLimits) -> Arc<Self> {
         Arc::new(Self {
-            max,
-            of_address,
-            table: Mutex::default(),
+            table: Mutex::new(Table {
+                max,
+                of_address,
+                open: HashMap::new(),
+                strangers: BTreeMap::new(),
+                by_address: HashMap::new(),
+                by_listener: HashMap::new(),
+                next: 0,
+            }),
             left: Event::new(),
         })
+    }
+
+    /// Replaces the limits. Connections above them stay until they are displaced.
+    pub fn set_limits(&self, max: usize, of_address: AddressLimits) {
+        let mut table = self.lock();
+        (table.max, table.of_address) = (max, of_address);
     }
 
     pub fn count(&self) -> usize {
@@ -152,7 +164,8 @@ impl OpenConnections {
 
     /// Closes the connection that would be displaced by a new one.
     pub fn close_silent(&self) -> Option<Closed> {
-        self.displace(&Full::Broker { max: self.max })
+        let max = self.lock().max;
+        self.displace(&Full::Broker { max })
     }
 
     fn displace(&self, full: &Full) -> Option<Closed> {
@@ -193,7 +206,7 @@ impl OpenConnections {
     ) -> Result<Place, Full> {
         let address = remote.ip().to_canonical();
         let mut table = self.lock();
-        if let Some(full) = self.full(&table, address, listener) {
+        if let Some(full) = table.full(address, listener) {
             return Err(full);
         }
         let number = table.next;
@@ -217,27 +230,27 @@ impl OpenConnections {
         })
     }
 
-    fn full(&self, table: &Table, address: IpAddr, listener: &ListenerConfig) -> Option<Full> {
-        let of_address = table.by_address.get(&address).copied().unwrap_or(0);
-        let max = self.of_address.of(address);
-        if of_address >= max {
-            return Some(Full::Address { address, max });
-        }
-        let of_listener = table.by_listener.get(&listener.name).copied().unwrap_or(0);
-        if let Some(max) = listener.max_connections.filter(|max| of_listener >= *max) {
-            let name = listener.name.clone();
-            return Some(Full::Listener { name, max });
-        }
-        let max = self.max;
-        (table.open.len() >= max).then_some(Full::Broker { max })
-    }
-
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Table {
+    fn full(&self, address: IpAddr, listener: &ListenerConfig) -> Option<Full> {
+        let of_address = self.by_address.get(&address).copied().unwrap_or(0);
+        let max = self.of_address.of(address);
+        if of_address >= max {
+            return Some(Full::Address { address, max });
+        }
+        let of_listener = self.by_listener.get(&listener.name).copied().unwrap_or(0);
+        if let Some(max) = listener.max_connections.filter(|max| of_listener >= *max) {
+            let name = listener.name.clone();
+            return Some(Full::Listener { name, max });
+        }
+        let max = self.max;
+        (self.open.len() >= max).then_some(Full::Broker { max })
+    }
+
     fn remove(&mut self, number: u64) {
         let Some(open) = self.open.remove(&number) else {
             return;

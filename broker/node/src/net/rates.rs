@@ -2,7 +2,7 @@
 //! listener (KIP-612). Those that come faster wait in the kernel's queue until they are accepted.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
@@ -15,8 +15,8 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 pub struct Rates {
     started: Instant,
-    broker: Option<Rate>,
-    listeners: BTreeMap<String, Rate>,
+    broker: Mutex<Option<Arc<Rate>>>,
+    listeners: BTreeMap<String, Arc<Rate>>,
 }
 
 #[derive(Debug)]
@@ -27,14 +27,22 @@ struct Rate {
 
 impl Rates {
     pub fn new(config: &CreationRates) -> Self {
-        let rate = |per_second: u32| Rate::new(f64::from(per_second));
         let listeners = config.listeners.iter();
         Self {
             started: Instant::now(),
-            broker: config.broker.map(rate),
+            broker: Mutex::new(config.broker.map(rate)),
             listeners: listeners
                 .map(|(name, per_second)| (name.clone(), rate(*per_second)))
                 .collect(),
+        }
+    }
+
+    /// Replaces the rate of the broker.
+    pub fn set_broker(&self, per_second: Option<u32>) {
+        let mut broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = broker.as_ref().map(|rate| rate.per_second);
+        if before != per_second.map(f64::from) {
+            *broker = per_second.map(rate);
         }
     }
 
@@ -53,16 +61,22 @@ impl Rates {
 
     /// Counts a connection that is served.
     pub fn accepted(&self, listener: &str) {
-        self.of(listener).for_each(Rate::spend);
+        self.of(listener).for_each(|rate| rate.spend());
     }
 
-    fn of(&self, listener: &str) -> impl Iterator<Item = &Rate> {
-        self.broker.iter().chain(self.listeners.get(listener))
+    fn of(&self, listener: &str) -> impl Iterator<Item = Arc<Rate>> {
+        let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        let listener = self.listeners.get(listener).cloned();
+        broker.clone().into_iter().chain(listener)
     }
 
     fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }
+}
+
+fn rate(per_second: u32) -> Arc<Rate> {
+    Arc::new(Rate::new(f64::from(per_second)))
 }
 
 impl Rate {

@@ -17,6 +17,8 @@ mod snappy;
 mod tests;
 mod zstd;
 
+use std::borrow::Cow;
+
 use super::codec::{Compression, compression_of};
 use crate::batch::BatchHeader;
 use crate::error::{Error, Result};
@@ -32,6 +34,32 @@ pub const fn opened_bytes_max(body_bytes: usize) -> usize {
     } else {
         DECOMPRESSED_BYTES_MAX
     }
+}
+
+/// Returns the bytes of a body that is not a batch's, decompressed with the codec of this number.
+///
+/// # Errors
+/// More than `bytes_max`, a codec that does not exist, or bytes that are not the codec's.
+pub fn opened<'a>(
+    opener: &mut Opener,
+    compression_type: i8,
+    body: &'a [u8],
+    bytes_max: usize,
+) -> Result<Cow<'a, [u8]>> {
+    let compression = Compression::from_attributes(i16::from(compression_type));
+    let compression = compression.map_err(|_| Error::Unknown {
+        what: "compression type",
+        number: i64::from(compression_type),
+    })?;
+    if compression == Compression::None {
+        return Ok(Cow::Borrowed(body));
+    }
+    let mut pieces = opener.open_as(compression, body, bytes_max);
+    let mut all = Vec::new();
+    while pieces.advance()? {
+        all.extend_from_slice(pieces.piece());
+    }
+    Ok(Cow::Owned(all))
 }
 
 /// State for decompressing bodies: the codecs' states and one buffer, reused for the next body.
@@ -60,6 +88,15 @@ impl Opener {
         body: &'a [u8],
         bytes_max: usize,
     ) -> Result<Pieces<'a>> {
+        Ok(self.open_as(compression_of(header)?, body, bytes_max))
+    }
+
+    fn open_as<'a>(
+        &'a mut self,
+        compression: Compression,
+        body: &'a [u8],
+        bytes_max: usize,
+    ) -> Pieces<'a> {
         let Self {
             piece,
             gzip,
@@ -67,7 +104,7 @@ impl Opener {
             snappy,
             zstd,
         } = self;
-        let codec = match compression_of(header)? {
+        let codec = match compression {
             Compression::Gzip => {
                 let gzip = gzip.get_or_insert_default();
                 gzip.begin();
@@ -89,7 +126,7 @@ impl Opener {
             _ => Codec::None,
         };
         let is_plain = matches!(codec, Codec::None);
-        Ok(Pieces {
+        Pieces {
             plain: if is_plain { body } else { &[] },
             input: if is_plain { &[] } else { body },
             piece,
@@ -98,7 +135,7 @@ impl Opener {
             end: 0,
             left: bytes_max,
             bytes_max,
-        })
+        }
     }
 
     /// Frees the memory that an unusually large body needed.

@@ -6,7 +6,8 @@ use sedge_protocol::kafka::generated::alter_replica_log_dirs_request::{
     AlterReplicaLogDir, AlterReplicaLogDirsRequestData,
 };
 use sedge_protocol::kafka::generated::alter_replica_log_dirs_response::{
-    AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsResponseData,
+    AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
+    AlterReplicaLogDirsResponseData,
 };
 
 use crate::handlers::Request;

@@ -15,12 +15,15 @@ use crate::handlers::request::Cluster;
 const TOPIC: &str = "__cluster_metadata";
 const PARTITION: i32 = 0;
 
+/// The version whose responses have messages and the nodes of the quorum (KIP-853).
+const FIRST_FULL_VERSION: i16 = 2;
+
 pub async fn handle(
     request: &Request,
     message: DescribeQuorumRequestData,
 ) -> DescribeQuorumResponseData {
-    // Kafka writes an empty message instead of none.
-    let response = DescribeQuorumResponseData::default().with_error_message(Some(empty()));
+    let is_full = request.version() >= FIRST_FULL_VERSION;
+    let response = DescribeQuorumResponseData::default().with_error_message(message_of(is_full));
     let cluster = match request.cluster(Operation::Describe) {
         Ok(cluster) => cluster,
         Err(error) => return response.with_error_code(error.code()),
@@ -33,6 +36,7 @@ pub async fn handle(
         _ => false,
     };
     let described = is_of_quorum.then(|| describe(request, &cluster));
+    let refuse = |index| refuse(index, is_full);
     let topics = message.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|of| {
             described
@@ -43,7 +47,7 @@ pub async fn handle(
             .with_partitions(partitions.collect())
             .with_topic_name(topic.topic_name)
     });
-    let nodes = is_of_quorum.then(|| node(request));
+    let nodes = (is_of_quorum && is_full).then(|| node(request));
     response
         .with_topics(topics.collect())
         .with_nodes(nodes.into_iter().collect())
@@ -54,7 +58,10 @@ fn describe(request: &Request, cluster: &Cluster) -> PartitionData {
     let Ok(end) = cluster.metadata_end() else {
         return partition.with_error_code(ErrorCode::KafkaStorageError.code());
     };
-    let now_ms = request.now().wall_ms;
+    let now_ms = match request.version() {
+        0 => -1,
+        _ => request.now().wall_ms,
+    };
     // The leader of a quorum of one is caught up at all times.
     let own = ReplicaState::default()
         .with_replica_id(request.node_id())
@@ -62,20 +69,21 @@ fn describe(request: &Request, cluster: &Cluster) -> PartitionData {
         .with_last_fetch_timestamp(now_ms)
         .with_last_caught_up_timestamp(now_ms);
     partition
-        .with_error_message(Some(empty()))
+        .with_error_message(message_of(request.version() >= FIRST_FULL_VERSION))
         .with_leader_id(request.node_id())
         .with_leader_epoch(cluster.leader_epoch().get())
         .with_high_watermark(end.get())
         .with_current_voters(vec![own])
 }
 
-fn refuse(index: i32) -> PartitionData {
+fn refuse(index: i32, is_full: bool) -> PartitionData {
+    let why = KafkaString::from_static(
+        "Only the partition 0 of __cluster_metadata has a quorum; ask for it alone.",
+    );
     PartitionData::default()
         .with_partition_index(index)
         .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
-        .with_error_message(Some(KafkaString::from_static(
-            "Only the partition 0 of __cluster_metadata has a quorum; ask for it alone.",
-        )))
+        .with_error_message(is_full.then_some(why))
 }
 
 /// Returns the address of the controller, which is that of this listener.
@@ -90,6 +98,7 @@ fn node(request: &Request) -> Node {
         .with_listeners(vec![listener])
 }
 
-const fn empty() -> KafkaString {
-    KafkaString::from_static("")
+/// Returns the message of a success: Kafka writes an empty one instead of none.
+fn message_of(is_full: bool) -> Option<KafkaString> {
+    is_full.then(|| KafkaString::from_static(""))
 }

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use sedge_core::config::{ConfigType, Described, Source, describe_broker, describe_topic};
+use sedge_core::config::{
+    ConfigType, Described, Source, describe_all_brokers, describe_broker, describe_client_metrics,
+    describe_topic,
+};
 use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
@@ -67,16 +70,14 @@ fn describe(
             entries
         }
         Owner::ThisBroker(cluster) => {
-            let mut entries = describe_broker(cluster.defaults(), Source::DynamicDefaultBroker);
+            let mut entries = describe_broker(cluster.defaults());
             let keys = keys.unwrap_or_default().iter().take(PLUGIN_LOGS_MAX);
             entries.extend(keys.filter_map(|key| plugin_log(&cluster, key.as_str())));
             entries
         }
-        Owner::AllBrokers(cluster) => {
-            let mut entries = describe_broker(cluster.defaults(), Source::DynamicDefaultBroker);
-            // As in Kafka, a request for all brokers returns only what was set while they ran.
-            entries.retain(|entry| entry.source == Source::DynamicDefaultBroker);
-            entries
+        Owner::AllBrokers(cluster) => describe_all_brokers(cluster.defaults()),
+        Owner::ClientMetrics(cluster, name) => {
+            describe_client_metrics(cluster.client_metrics_of(&name))
         }
         // Described as the others of their type, with their state.
         Owner::Link(..) => Vec::new(),

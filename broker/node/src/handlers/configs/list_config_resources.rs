@@ -9,11 +9,10 @@ use sedge_protocol::kafka::generated::list_config_resources_response::{
 };
 
 use crate::handlers::Request;
-use crate::handlers::configs::{BROKER, TOPIC, WITHOUT_CONFIGS, link_state};
+use crate::handlers::configs::{
+    BROKER, BROKER_LOGGER, CLIENT_METRICS, TOPIC, WITHOUT_CONFIGS, link_state,
+};
 use crate::mirror::group_of;
-
-/// `ConfigResource.Type.CLIENT_METRICS`, the only type that version 0 asks for.
-const CLIENT_METRICS_RESOURCE: i8 = 16;
 
 pub async fn handle(
     request: &Request,
@@ -21,8 +20,15 @@ pub async fn handle(
 ) -> ListConfigResourcesResponseData {
     let response = ListConfigResourcesResponseData::default();
     let wanted = match message.resource_types {
-        _ if request.version() == 0 => vec![CLIENT_METRICS_RESOURCE],
-        all if all.is_empty() => vec![TOPIC, BROKER, link_state::GROUP],
+        // The only type that version 0 asks for.
+        _ if request.version() == 0 => vec![CLIENT_METRICS],
+        all if all.is_empty() => vec![
+            TOPIC,
+            BROKER,
+            BROKER_LOGGER,
+            CLIENT_METRICS,
+            link_state::GROUP,
+        ],
         some => some,
     };
     let cluster = match request.cluster(Operation::DescribeConfigs) {
@@ -36,9 +42,13 @@ pub async fn handle(
                 let topics = cluster.topics();
                 resources.extend(topics.all().map(|topic| resource(&topic.name, TOPIC)));
             }
-            BROKER => {
+            BROKER | BROKER_LOGGER => {
                 let node = request.node_id().to_string();
-                resources.push(resource(&node, BROKER));
+                resources.push(resource(&node, resource_type));
+            }
+            CLIENT_METRICS => {
+                let all = cluster.client_metrics().iter();
+                resources.extend(all.map(|(name, _)| resource(name, CLIENT_METRICS)));
             }
             link_state::GROUP => {
                 let links = request.links().into_iter();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sedge_core::config::{
     BrokerDefaults, ConfigError, DEAD_LETTER_KEY, FETCH_FILTER_KEY, FILTER_KEY, FILTER_ROUTES_KEY,
-    PARTITIONER_KEY, QUOTA_POLICY_KEY, Resource, changed, filter_names,
+    PARTITIONER_KEY, Place, QUOTA_POLICY_KEY, Resource, changed, filter_names,
 };
 use sedge_core::metadata::{Command, Topic, names};
 use sedge_core::mirror::GROUP_PREFIX;
@@ -16,8 +16,10 @@ use sedge_plugin::World;
 use sedge_plugin::limits::ROUTES_MAX;
 use sedge_protocol::ErrorCode;
 
+use crate::broker::telemetry;
 use crate::handlers::request::Cluster;
 use crate::handlers::{Refusal, Request, Topics};
+use crate::limits::CLIENT_METRICS_NAME_BYTES_MAX;
 
 pub mod alter_configs;
 pub mod describe_configs;
@@ -29,9 +31,13 @@ pub mod list_config_resources;
 pub const TOPIC: i8 = 2;
 /// See [`TOPIC`].
 pub const BROKER: i8 = 4;
-/// Types of `ConfigResource.Type` without configurations here: broker loggers, client metrics,
-/// groups. They are described as empty, as Kafka describes them if nothing is set.
-pub const WITHOUT_CONFIGS: [i8; 3] = [8, 16, 32];
+/// See [`TOPIC`].
+pub const CLIENT_METRICS: i8 = 16;
+/// See [`TOPIC`]. This broker has one, without configurations.
+pub const BROKER_LOGGER: i8 = 8;
+/// Types of `ConfigResource.Type` without configurations here: broker loggers, groups. They are
+/// described as empty, as Kafka describes them if nothing is set.
+pub const WITHOUT_CONFIGS: [i8; 2] = [BROKER_LOGGER, 32];
 
 /// The resource that configurations belong to.
 pub enum Owner {
@@ -40,6 +46,8 @@ pub enum Owner {
     ThisBroker(Cluster),
     /// All brokers: the empty name.
     AllBrokers(Cluster),
+    /// A subscription to clients' metrics, by its name.
+    ClientMetrics(Cluster, String),
     /// A mirror link, by its group.
     Link(Cluster, String),
 }
@@ -65,6 +73,7 @@ impl Owner {
                 request
                     .check(operation, security::Resource::Topic, name)
                     .map_err(refused)?;
+                check_topic_name(operation, name)?;
                 let topics = request.topics(operation);
                 let found = topics.named(name).map(|topic| Arc::clone(&topic));
                 match found {
@@ -87,6 +96,25 @@ impl Owner {
                     )),
                 }
             }
+            CLIENT_METRICS => {
+                let cluster = cluster()?;
+                if name.is_empty() {
+                    return Err(Refusal::new(
+                        ErrorCode::InvalidRequest,
+                        "The name of a subscription to clients' metrics cannot be empty.",
+                    ));
+                }
+                if name.len() > CLIENT_METRICS_NAME_BYTES_MAX {
+                    return Err(Refusal::new(
+                        ErrorCode::InvalidRequest,
+                        format!(
+                            "The name of a subscription to clients' metrics has at most \
+                             {CLIENT_METRICS_NAME_BYTES_MAX} bytes."
+                        ),
+                    ));
+                }
+                Ok(Self::ClientMetrics(cluster, name.to_owned()))
+            }
             link_state::GROUP if name.starts_with(GROUP_PREFIX) => {
                 request
                     .check(operation, security::Resource::Group, name)
@@ -100,8 +128,9 @@ impl Owner {
                 Err(Refusal::new(
                     ErrorCode::InvalidRequest,
                     format!(
-                        "Resource type {other} has no configurations here; topics (2), brokers (4) \
-                         and groups of mirror links (32, {GROUP_PREFIX}NAME) have."
+                        "Resource type {other} has no configurations here; topics (2), brokers (4), \
+                         client metrics (16) and groups of mirror links (32, {GROUP_PREFIX}NAME) \
+                         have."
                     ),
                 ))
             }
@@ -111,7 +140,9 @@ impl Owner {
     fn resource(&self) -> Resource {
         match self {
             Self::Topic(..) => Resource::Topic,
-            Self::ThisBroker(_) | Self::AllBrokers(_) => Resource::Broker,
+            Self::ThisBroker(_) => Resource::ThisBroker,
+            Self::AllBrokers(_) => Resource::AllBrokers,
+            Self::ClientMetrics(..) => Resource::ClientMetrics,
             Self::Link(..) => Resource::Link,
         }
     }
@@ -119,7 +150,9 @@ impl Owner {
     fn overrides(&self) -> &BTreeMap<String, String> {
         match self {
             Self::Topic(_, topic) => &topic.overrides,
-            Self::ThisBroker(cluster) | Self::AllBrokers(cluster) => cluster.overrides(),
+            Self::ThisBroker(cluster) => cluster.defaults().at(Place::ThisBroker),
+            Self::AllBrokers(cluster) => cluster.defaults().at(Place::AllBrokers),
+            Self::ClientMetrics(cluster, name) => cluster.client_metrics_of(name),
             Self::Link(cluster, group) => cluster.of_group(group),
         }
     }
@@ -127,9 +160,10 @@ impl Owner {
     fn defaults(&self) -> &BrokerDefaults {
         match self {
             Self::Topic(topics, _) => topics.defaults(),
-            Self::ThisBroker(cluster) | Self::AllBrokers(cluster) | Self::Link(cluster, _) => {
-                cluster.defaults()
-            }
+            Self::ThisBroker(cluster)
+            | Self::AllBrokers(cluster)
+            | Self::ClientMetrics(cluster, _)
+            | Self::Link(cluster, _) => cluster.defaults(),
         }
     }
 }
@@ -146,7 +180,26 @@ pub fn check_without_configs(
         link_state::GROUP => request.check(operation, security::Resource::Group, name),
         _ => request.cluster(operation).map(|_| ()),
     };
-    checked.map_err(|code| Refusal::new(code, "Authorization failed."))
+    checked.map_err(|code| Refusal::new(code, "Authorization failed."))?;
+    let node = request.node_id().to_string();
+    if resource_type == BROKER_LOGGER && name != node {
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            format!("Unexpected broker id '{name}': this is broker {node}."),
+        ));
+    }
+    Ok(())
+}
+
+/// Checks the name of a topic, in Kafka's order.
+fn check_topic_name(operation: Operation, name: &str) -> Result<(), Refusal> {
+    if name.is_empty() && operation != Operation::DescribeConfigs {
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            "There are no configurations of all topics; those of all brokers are their defaults.",
+        ));
+    }
+    names::check(name).map_err(|error| Refusal::new(error.code, error.message))
 }
 
 /// Returns the refusal of a resource that a request names twice.
@@ -208,6 +261,18 @@ pub async fn alter_as(
     let set = changes.iter();
     let set = set.filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)));
     check_bindings(request, Operation::AlterConfigs, set, owner.overrides()).await?;
+    match &owner {
+        Owner::ThisBroker(_) | Owner::AllBrokers(_) => {
+            let set = changes.iter();
+            let set = set.filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+            request.check_connection_limits(set.collect()).await?;
+        }
+        Owner::ClientMetrics(..) => {
+            telemetry::subscription(&changed(owner.overrides(), &changes))
+                .map_err(|why| Refusal::new(ErrorCode::InvalidConfig, why))?;
+        }
+        Owner::Topic(..) | Owner::Link(..) => {}
+    }
     if let Owner::Link(_, group) = &owner
         && let Some(link) = group.strip_prefix(GROUP_PREFIX)
     {
@@ -222,7 +287,11 @@ pub async fn alter_as(
             name: topic.name.clone(),
             changes,
         },
-        Owner::ThisBroker(_) | Owner::AllBrokers(_) => Command::AlterBrokerConfigs { changes },
+        Owner::ThisBroker(_) | Owner::AllBrokers(_) => Command::AlterBrokerConfigs {
+            are_for_all: matches!(owner, Owner::AllBrokers(_)),
+            changes,
+        },
+        Owner::ClientMetrics(_, name) => Command::AlterClientMetrics { name, changes },
         Owner::Link(_, group) => Command::AlterGroupConfigs { group, changes },
     };
     request.command(command).await.map(|_| ())

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use sedge_core::config::{BrokerDefaults, ORIGINS_KEY};
 use sedge_core::metadata::{
-    Command, CommandReply, Features, Image, METADATA_PARTITION, TokenCommand, TopicName,
+    ClientMetrics, Command, CommandReply, Features, Image, METADATA_PARTITION, TokenCommand,
+    TopicName,
 };
 use sedge_core::quota::Quotas;
 use sedge_core::security::acl::CLUSTER_NAME;
@@ -18,6 +19,7 @@ use sedge_storage::Usage;
 use super::access::Access;
 use super::{Request, Topics};
 use crate::broker::{Broker, Refusal};
+use crate::config::connection_limits;
 
 impl Request {
     /// Returns the cluster, for one operation.
@@ -49,8 +51,12 @@ impl Request {
     pub async fn command(&self, command: Command) -> Result<CommandReply, Refusal> {
         self.check_command(&command)?;
         let broker = &self.access.broker;
+        let is_of_brokers = matches!(command, Command::AlterBrokerConfigs { .. });
         match broker.writer.metadata(command).await {
             Ok(Ok(reply)) => {
+                if is_of_brokers {
+                    self.set_connection_limits().await;
+                }
                 if let CommandReply::QuotasAltered(_) = &reply {
                     broker.quotas.set(broker.log.metadata.load().quotas());
                 }
@@ -59,6 +65,33 @@ impl Request {
             Ok(Err(error)) => Err(Refusal::new(error.code, error.message)),
             Err(_) => Err(Refusal::stopping()),
         }
+    }
+
+    /// Checks limits of connections that are to be set while the broker runs.
+    ///
+    /// # Errors
+    /// INVALID_REQUEST for a limit that the broker cannot have now.
+    pub async fn check_connection_limits(
+        &self,
+        changes: BTreeMap<String, String>,
+    ) -> Result<(), Refusal> {
+        if !changes
+            .keys()
+            .any(|key| connection_limits::KEYS.contains(&&**key))
+        {
+            return Ok(());
+        }
+        let broker = Arc::clone(&self.access.broker);
+        // Off the executor: names of hosts are resolved.
+        let check = move || connection_limits::check(&changes, &broker.config);
+        let checked = blocking::unblock(check).await;
+        checked.map_err(|why| Refusal::new(ErrorCode::InvalidRequest, why))
+    }
+
+    /// Applies the limits of connections that the metadata have.
+    async fn set_connection_limits(&self) {
+        let broker = Arc::clone(&self.access.broker);
+        blocking::unblock(move || broker.set_connection_limits()).await;
     }
 
     fn check_command(&self, command: &Command) -> Result<(), Refusal> {
@@ -81,9 +114,9 @@ impl Request {
                 of_topic(operation, name)
             }
             Command::DeleteTopic { topic } => self.check_delete(topic),
-            Command::AlterBrokerConfigs { .. } | Command::AlterQuotas { .. } => {
-                of_cluster(Operation::AlterConfigs)
-            }
+            Command::AlterBrokerConfigs { .. }
+            | Command::AlterClientMetrics { .. }
+            | Command::AlterQuotas { .. } => of_cluster(Operation::AlterConfigs),
             Command::AlterGroupConfigs { group, .. } => {
                 let named = self
                     .access
@@ -191,6 +224,9 @@ fn metadata_end(broker: &Broker) -> Result<Offset, sedge_storage::Error> {
     Ok(partition.high_watermark())
 }
 
+/// The configurations of a resource that has none.
+static NONE: BTreeMap<String, String> = BTreeMap::new();
+
 /// The cluster, for an operation that the client is allowed to perform.
 pub struct Cluster {
     access: Access,
@@ -222,15 +258,19 @@ impl Cluster {
         self.image.quotas()
     }
 
-    /// Returns the configurations that were set while the broker was running.
-    pub fn overrides(&self) -> &BTreeMap<String, String> {
-        self.image.broker_overrides()
-    }
-
     /// Returns the configurations of a group.
     pub fn of_group(&self, group: &str) -> &BTreeMap<String, String> {
-        static NONE: BTreeMap<String, String> = BTreeMap::new();
         self.image.group_configs().get(group).unwrap_or(&NONE)
+    }
+
+    /// Returns the subscriptions to clients' metrics.
+    pub fn client_metrics(&self) -> &ClientMetrics {
+        self.image.client_metrics()
+    }
+
+    /// Returns the configurations of a subscription to clients' metrics.
+    pub fn client_metrics_of(&self, name: &str) -> &BTreeMap<String, String> {
+        self.image.client_metrics().get(name).unwrap_or(&NONE)
     }
 
     /// Returns a producer id that was never handed out before.

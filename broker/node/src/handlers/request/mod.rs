@@ -52,6 +52,7 @@ mod groups;
 mod links;
 pub mod login;
 mod quotas;
+mod telemetry;
 mod tokens;
 mod topics;
 mod transactions;

@@ -25,15 +25,11 @@ use sedge_protocol::kafka::generated::describe_log_dirs_request::{
     DescribableLogDirTopic, DescribeLogDirsRequestData,
 };
 use sedge_protocol::kafka::generated::describe_log_dirs_response::DescribeLogDirsResponseData;
-use sedge_protocol::kafka::generated::describe_quorum_request::{
-    self, DescribeQuorumRequestData,
-};
+use sedge_protocol::kafka::generated::describe_quorum_request::{self, DescribeQuorumRequestData};
 use sedge_protocol::kafka::generated::describe_quorum_response::DescribeQuorumResponseData;
 use sedge_protocol::kafka::generated::unregister_broker_request::UnregisterBrokerRequestData;
 use sedge_protocol::kafka::generated::unregister_broker_response::UnregisterBrokerResponseData;
-use sedge_protocol::kafka::generated::update_features_request::{
-    self, UpdateFeaturesRequestData,
-};
+use sedge_protocol::kafka::generated::update_features_request::{self, UpdateFeaturesRequestData};
 use sedge_protocol::kafka::generated::update_features_response::UpdateFeaturesResponseData;
 
 use super::client::{Client, ask, code, text};
@@ -145,8 +141,8 @@ fn the_quorum_is_this_broker_and_only_its_log_is_described() {
                 .with_topic_name(text(name))
                 .with_partitions(partitions.iter().map(partition).collect())
         };
-        let request = DescribeQuorumRequestData::default()
-            .with_topics(topics.iter().map(topic).collect());
+        let request =
+            DescribeQuorumRequestData::default().with_topics(topics.iter().map(topic).collect());
         ask!(client, DescribeQuorum 2, request => DescribeQuorumResponseData)
     };
     let answer = describe(&[("__cluster_metadata", &[0])]);
@@ -157,6 +153,16 @@ fn the_quorum_is_this_broker_and_only_its_log_is_described() {
     let end = (own.replica_id, own.log_end_offset);
     assert_eq!(end, (node, quorum.high_watermark));
     assert_eq!(answer.nodes[0].listeners[0].port, 9092);
+    // Older versions have neither messages nor nodes.
+    let partition = describe_quorum_request::PartitionData::default();
+    let topic = describe_quorum_request::TopicData::default()
+        .with_topic_name(text("__cluster_metadata"))
+        .with_partitions(vec![partition]);
+    let request = DescribeQuorumRequestData::default().with_topics(vec![topic]);
+    let oldest = ask!(client, DescribeQuorum 0, request.clone() => DescribeQuorumResponseData);
+    assert_eq!(oldest.topics[0].partitions[0].leader_id, node);
+    let older = ask!(client, DescribeQuorum 1, request => DescribeQuorumResponseData);
+    assert_eq!(older.topics[0].partitions[0].leader_id, node);
     let codes = |topics: &[(&str, &[i32])]| {
         let answer = describe(topics);
         assert!(answer.nodes.is_empty() && answer.error_code == 0);
@@ -165,7 +171,7 @@ fn the_quorum_is_this_broker_and_only_its_log_is_described() {
         codes.collect::<Vec<_>>()
     };
     let unknown = ErrorCode::UnknownTopicOrPartition.code();
-    assert_eq!(codes(&[]), []);
+    assert!(codes(&[]).is_empty());
     assert_eq!(codes(&[("a", &[0])]), [unknown]);
     assert_eq!(codes(&[("__cluster_metadata", &[1])]), [unknown]);
     assert_eq!(codes(&[("__cluster_metadata", &[0, 1])]), [unknown; 2]);
@@ -197,9 +203,8 @@ fn a_feature_s_level_is_changed_and_advertised_with_a_new_epoch() {
         (code(answer.error_code), results.collect::<Vec<_>>())
     };
     const TRANSACTIONS: &str = "transaction.version";
-    let has = |levels: &[(String, i16)], level: i16| {
-        levels.contains(&(TRANSACTIONS.to_owned(), level))
-    };
+    let has =
+        |levels: &[(String, i16)], level: i16| levels.contains(&(TRANSACTIONS.to_owned(), level));
     let (before, all) = levels();
     assert!(has(&all, 2));
     let refused = (ErrorCode::InvalidUpdateVersion, vec![]);

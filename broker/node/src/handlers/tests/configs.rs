@@ -17,6 +17,7 @@ use sedge_protocol::kafka::generated::list_config_resources_request::ListConfigR
 use sedge_protocol::kafka::generated::list_config_resources_response::ListConfigResourcesResponseData;
 
 use super::client::{Client, ask, code, text};
+use crate::config::connection_limits::ConnectionLimits;
 use crate::test_broker::TestBroker;
 
 const TOPIC: i8 = 2;
@@ -81,11 +82,14 @@ fn each_kind_of_resource_is_described_or_refused() {
     };
     check(TOPIC, "a", ErrorCode::None, true);
     check(TOPIC, "none", ErrorCode::UnknownTopicOrPartition, false);
+    check(TOPIC, "a/b", ErrorCode::InvalidTopicException, false);
+    check(8, "77", ErrorCode::InvalidRequest, false);
     check(BROKER, &node, ErrorCode::None, true);
     check(BROKER, "77", ErrorCode::InvalidRequest, false);
     // For all brokers, only what was set while they ran.
     check(BROKER, "", ErrorCode::None, false);
-    check(CLIENT_METRICS, "m", ErrorCode::None, false);
+    check(CLIENT_METRICS, "m", ErrorCode::None, true);
+    check(CLIENT_METRICS, "", ErrorCode::InvalidRequest, false);
     check(GROUP, "g", ErrorCode::None, false);
     check(3, "a", ErrorCode::InvalidRequest, false);
     let (_, entries) = describe(&client, TOPIC, "a", Some(&["retention.ms", "none"]));
@@ -161,6 +165,10 @@ fn a_configuration_is_set_and_taken_back() {
     assert_eq!(
         alter_one((TOPIC, "none"), "retention.ms", SET, "1"),
         unknown
+    );
+    assert_eq!(
+        alter_one((TOPIC, ""), "retention.ms", SET, "1"),
+        ErrorCode::InvalidRequest
     );
     assert_eq!(
         alter_one((GROUP, "g"), "retention.ms", SET, "1"),
@@ -241,7 +249,7 @@ fn what_has_configurations_is_listed_by_kind() {
         let names = names.iter().map(|name| (*name).to_owned());
         (ErrorCode::None, names.collect::<Vec<_>>())
     };
-    assert_eq!(list(&[]), here(&["a", &node]));
+    assert_eq!(list(&[]), here(&["a", &node, &node]));
     assert_eq!(list(&[TOPIC]), here(&["a"]));
     assert_eq!(list(&[CLIENT_METRICS, GROUP]), here(&[]));
     assert_eq!(list(&[TOPIC, 3]), (ErrorCode::UnsupportedVersion, vec![]));
@@ -249,4 +257,78 @@ fn what_has_configurations_is_listed_by_kind() {
     let request = ListConfigResourcesRequestData::default();
     let oldest = ask!(client, ListConfigResources 0, request => ListConfigResourcesResponseData);
     assert!(oldest.config_resources.is_empty() && oldest.error_code == 0);
+}
+
+/// A setting of this broker comes before that of all brokers, both at once and after a restart.
+#[test]
+fn settings_of_this_broker_and_of_all_brokers_are_two() {
+    let (broker, client) = started();
+    let node = broker.broker.node_id.to_string();
+    let name = "log.retention.ms";
+    let set = |of: &str, value: &str| alter(&client, &[(BROKER, of)], name, SET, value)[0];
+    let told = |of: &str| {
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(BROKER)
+            .with_resource_name(text(of))
+            .with_configuration_keys(Some(vec![text(name)]));
+        let request = DescribeConfigsRequestData::default()
+            .with_resources(vec![resource])
+            .with_include_synonyms(true);
+        let answer = ask!(client, DescribeConfigs 4, request => DescribeConfigsResponseData);
+        let entries = answer.results[0].configs.iter();
+        let told = entries.map(|entry| {
+            let value = entry.value.as_ref().map(ToString::to_string);
+            (
+                value.unwrap_or_default(),
+                entry.config_source,
+                entry.synonyms.len(),
+            )
+        });
+        told.collect::<Vec<_>>()
+    };
+    const THIS: i8 = 2;
+    const ALL: i8 = 3;
+    assert_eq!(set("", "1000"), ErrorCode::None);
+    assert_eq!(told(""), [("1000".to_owned(), ALL, 1)]);
+    assert_eq!(told(&node)[0].0, "1000");
+    assert_eq!(retention(&client), "1000");
+    assert_eq!(set(&node, "2000"), ErrorCode::None);
+    assert_eq!(told(""), [("1000".to_owned(), ALL, 1)]);
+    let own = told(&node);
+    assert_eq!((own[0].0.as_str(), own[0].1), ("2000", THIS));
+    assert_eq!(retention(&client), "2000");
+    let removed = alter(&client, &[(BROKER, &node)], name, DELETE, "");
+    assert_eq!(removed, [ErrorCode::None]);
+    assert_eq!(retention(&client), "1000");
+    assert_eq!(set("77", "1"), ErrorCode::InvalidRequest);
+    assert_eq!(set(&node, "much"), ErrorCode::InvalidRequest);
+    let fixed = alter(&client, &[(BROKER, &node)], "num.partitions", SET, "3");
+    assert_eq!(fixed, [ErrorCode::InvalidRequest]);
+}
+
+/// The broker reserved memory for its connections at its start.
+#[test]
+fn limits_of_connections_are_lowered_while_the_broker_runs() {
+    let (broker, client) = started();
+    let started_with = broker.broker.config.max_connections;
+    let set = |key: &str, value: &str| alter(&client, &[(BROKER, "")], key, SET, value)[0];
+    let more = (started_with + 1).to_string();
+    let refused = ErrorCode::InvalidRequest;
+    assert_eq!(set("max.connections", &more), refused);
+    assert_eq!(set("max.connections", "0"), refused);
+    assert_eq!(set("max.connections", "7"), ErrorCode::None);
+    assert_eq!(set("max.connections.per.ip", "0"), refused);
+    assert_eq!(set("max.connections.per.ip", "3"), ErrorCode::None);
+    assert_eq!(set("max.connections.per.ip.overrides", "a"), refused);
+    let overrides = "192.0.2.7:5";
+    assert_eq!(
+        set("max.connections.per.ip.overrides", overrides),
+        ErrorCode::None
+    );
+    assert_eq!(set("max.connection.creation.rate", "20"), ErrorCode::None);
+    let image = broker.broker.log.metadata.load();
+    let limits = ConnectionLimits::of(image.defaults(), &broker.broker.config).unwrap();
+    assert_eq!((limits.max, limits.creation_rate), (7, Some(20)));
+    assert_eq!(limits.of_address.of("192.0.2.7".parse().unwrap()), 5);
+    assert_eq!(limits.of_address.of("192.0.2.8".parse().unwrap()), 3);
 }

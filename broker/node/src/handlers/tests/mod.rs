@@ -9,5 +9,6 @@ mod partitioned;
 mod quotas;
 mod records;
 mod table;
+mod telemetry;
 mod tokens;
 mod topics;

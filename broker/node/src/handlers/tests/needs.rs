@@ -169,6 +169,9 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
         &["Describe TransactionalId", "Describe Topic"],
     ),
     ("ListTransactions", &["Describe TransactionalId"]),
+    // Kafka asks for no right either.
+    ("GetTelemetrySubscriptions", &[]),
+    ("PushTelemetry", &[]),
     ("ListConfigResources", &["DescribeConfigs Cluster"]),
     ("DescribeTopicPartitions", &["Describe Topic"]),
     ("AddRaftVoter", &["Alter Cluster"]),

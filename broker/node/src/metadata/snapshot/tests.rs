@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sedge_core::config::BrokerDefaults;
+use sedge_core::config::{BrokerDefaults, Place};
 use sedge_core::machine::{Machine as _, Now};
 use sedge_core::metadata::{Command, TopicName};
 use sedge_protocol::ids::NodeId;
@@ -63,7 +63,7 @@ fn short(machine: &MetadataMachine) -> String {
         )
     });
     let topics: Vec<_> = topics.collect();
-    let settings = machine.image().broker_overrides();
+    let settings = machine.image().broker_configs(Place::AllBrokers);
     let ids = machine.snapshot().take(3).collect::<Vec<_>>();
     format!("{topics:?} {settings:?} {ids:?}")
 }
@@ -217,6 +217,7 @@ impl World {
             (4, _) => Command::AllocateProducerIds { count: 1_000 },
             (5, _) => Command::BumpLeaderEpoch,
             (6, _) => Command::AlterBrokerConfigs {
+                are_for_all: true,
                 changes: vec![(
                     "log.retention.ms".into(),
                     Some(self.random.u8(..).to_string()),
