@@ -107,6 +107,37 @@ const CHECKS: &[Check] = &[
         "",
     ),
     check("topics-list", TOPICS, "--list", "t"),
+    refused(check(
+        "topics-create-replicated",
+        TOPICS,
+        "--create --topic replicated --partitions 1 --replication-factor 3",
+        "Unable to replicate the partition 3 time(s)",
+    )),
+    check(
+        "topics-create-min-isr",
+        TOPICS,
+        "--create --topic strict --partitions 1 --config min.insync.replicas=2 \
+         --config unclean.leader.election.enable=true",
+        "Created topic strict",
+    ),
+    check(
+        "topics-under-min-isr",
+        TOPICS,
+        "--describe --under-min-isr-partitions",
+        "Topic: strict*Partition: 0*Isr: 1",
+    ),
+    check(
+        "topics-at-min-isr",
+        TOPICS,
+        "--describe --at-min-isr-partitions --topic t",
+        "Topic: t*Partition: 0*Isr: 1",
+    ),
+    check(
+        "topics-under-replicated",
+        TOPICS,
+        "--describe --under-replicated-partitions",
+        "",
+    ),
     check(
         "leader-election-all",
         "kafka-leader-election",

@@ -32,4 +32,4 @@ pub use compress::{compress, decompress};
 pub use marker::{EndTransactionMarker, TransactionResult};
 pub use open::{Opener, opened, opened_bytes_max};
 pub use read::{Headers, RecordView, Records};
-pub use recompress::compress_batch;
+pub use recompress::{compress_batch, recompress_batch};

@@ -1,15 +1,8 @@
-//! The broker's configuration keys, and the defaults that topics take from them.
-
-use alloc::collections::BTreeMap;
-use alloc::format;
-use alloc::string::String;
+//! The broker's configuration keys.
 
 use super::ConfigType::{Boolean, Double, Int, List, Long, Password, String as Text};
-use super::Takes::{Anything, AtLeast, Between, OneOf};
-use super::{
-    ConfigError, ConfigKey, ConfigType, TOPIC_KEYS, Takes, TopicConfig, boolean, is_plugin_key,
-    topic_key,
-};
+use super::Takes::{Anything, AtLeast, Between, BetweenOr, OneOf};
+use super::{ConfigError, ConfigKey, ConfigType, IDLE_BROKER_KEYS, Takes, is_plugin_key};
 
 /// A key that can be set while the broker runs.
 const fn dynamic(
@@ -73,9 +66,21 @@ pub const STANDARD_AUTHORIZER: &str = "org.apache.kafka.metadata.authorizer.Stan
 /// The key that names the quota policy.
 pub const QUOTA_POLICY_KEY: &str = "sedge.quota.policy";
 
+/// The mechanisms of listeners with SASL, if none are configured.
+pub const SASL_MECHANISMS: &str = "SCRAM-SHA-512,SCRAM-SHA-256";
+
+/// A year at most.
+const JWKS_TIMES: Takes = Between(1, 31_536_000_000);
+
 const LONG_MAX: Option<&str> = Some("9223372036854775807");
 
-/// All keys of the broker, in the order of their names.
+/// Returns all keys of the broker.
+pub(super) fn broker_keys() -> impl Iterator<Item = &'static ConfigKey> {
+    BROKER_KEYS.iter().chain(IDLE_BROKER_KEYS)
+}
+
+/// The keys of the broker that have an effect, and some that topics fall back to, in the order of
+/// their names.
 #[rustfmt::skip]
 pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("advertised.listeners", List, None, Anything,
@@ -88,17 +93,22 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "Whether a topic that does not exist is created when a client asks for it"),
     fixed("cluster.id", Text, None, Anything,
         "Id of the cluster; if not set, the first start makes one"),
-    idle("compression.gzip.level", Int, Some("-1"), Between(-1, 9),
-        "Batches are stored as the producer compressed them"),
+    dynamic("compression.gzip.level", Int, Some("-1"), BetweenOr(1, 9, -1),
+        "Level at which compression.type=gzip compresses; -1: the codec's default"),
     idle("compression.lz4.level", Int, Some("9"), Between(1, 17),
-        "Batches are stored as the producer compressed them"),
-    idle("compression.type", Text, Some("producer"),
+        "compression.type=lz4 compresses in the fast mode"),
+    dynamic("compression.type", Text, Some("producer"),
         OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
-        "Batches are stored as the producer compressed them"),
-    idle("compression.zstd.level", Int, Some("3"), Between(-131_072, 22),
-        "Batches are stored as the producer compressed them"),
+        "Codec of stored batches; a batch with another one is compressed again, which costs time; \
+         producer: as the producer compressed it"),
+    dynamic("compression.zstd.level", Int, Some("3"), Between(-131_072, 22),
+        "Level at which compression.type=zstd compresses"),
+    fixed("connection.failed.authentication.delay.ms", Int, Some("100"), Between(0, 5_000),
+        "Delay of the response that tells a client that its authentication failed"),
     fixed("connections.max.idle.ms", Long, Some("600000"), AtLeast(1),
         "A connection on which no byte comes or goes for this long is closed"),
+    fixed("connections.max.reauth.ms", Long, Some("0"), AtLeast(0),
+        "Time after which a client must authenticate again by SASL; 0: never"),
     fixed("controller.quota.window.num", Int, Some("11"), AtLeast(1),
         "Windows of controller_mutation_rate: after idling, a client may create or delete as many \
          partitions at once as its rate allows in all of them"),
@@ -161,8 +171,9 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     dynamic("log.flush.interval.messages", Long, LONG_MAX, AtLeast(1),
         "1: each commit is flushed to flash before it is acknowledged, whatever durability says; \
          other values change nothing. Default for topics that do not set flush.messages"),
-    idle("log.flush.interval.ms", Long, None, AtLeast(0),
-        "The broker's flush.ms applies to all topics"),
+    dynamic("log.flush.interval.ms", Long, None, AtLeast(0),
+        "With interval durability: time between two flushes to flash, if it is shorter than \
+         flush.ms. Default for topics that do not set flush.ms"),
     idle("log.index.interval.bytes", Int, Some("4096"), AtLeast(0),
         "Segments have no index files"),
     idle("log.index.size.max.bytes", Int, Some("10485760"), AtLeast(4),
@@ -200,13 +211,11 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
             "Age at which records are deleted; -1: never. It takes precedence over \
              log.retention.minutes and log.retention.hours. Default for topics that do not set \
              retention.ms")),
-    idle("log.roll.hours", Int, Some("168"), AtLeast(1), "Segments are not rolled by time"),
-    idle("log.roll.jitter.hours", Int, Some("0"), AtLeast(0), "Segments are not rolled by time"),
     or(&["log.roll.jitter.hours"],
         idle("log.roll.jitter.ms", Long, None, AtLeast(0), "Segments are not rolled by time")),
     or(&["log.roll.hours"],
         idle("log.roll.ms", Long, None, AtLeast(1), "Segments are not rolled by time")),
-    idle("log.segment.bytes", Int, Some("1073741824"), AtLeast(14),
+    idle("log.segment.bytes", Int, Some("1073741824"), AtLeast(1 << 20),
         "Segments hold all topics; sedge.segment.bytes sets their size"),
     idle("log.segment.delete.delay.ms", Long, Some("60000"), AtLeast(0),
         "A segment is freed as soon as nothing reads it any more"),
@@ -256,8 +265,31 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
          all of them but one"),
     fixed("quota.window.size.seconds", Int, Some("1"), AtLeast(1),
         "Length of a window of client quotas"),
+    fixed("sasl.enabled.mechanisms", List, Some(SASL_MECHANISMS), Anything,
+        "Mechanisms of listeners with SASL: SCRAM-SHA-512, SCRAM-SHA-256, OAUTHBEARER, PLAIN"),
     idle("sasl.kerberos.min.time.before.relogin", Long, Some("60000"), Anything,
         "Kerberos is not supported"),
+    fixed("sasl.oauthbearer.clock.skew.seconds", Int, Some("30"), Between(0, 86_400),
+        "Tolerated difference between the clocks of this machine and of the issuers of tokens"),
+    fixed("sasl.oauthbearer.expected.audience", List, Some(""), Anything,
+        "Accepted audiences: a token must have one of them; empty: any audience"),
+    fixed("sasl.oauthbearer.expected.issuer", Text, None, Anything,
+        "Accepted issuer of tokens; not set: any issuer"),
+    fixed("sasl.oauthbearer.jwks.endpoint.refresh.ms", Long, Some("3600000"), JWKS_TIMES,
+        "Interval at which the keys that verify tokens are reloaded"),
+    fixed("sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms", Long, Some("10000"), JWKS_TIMES,
+        "Longest time until loading the keys that verify tokens is retried"),
+    fixed("sasl.oauthbearer.jwks.endpoint.retry.backoff.ms", Long, Some("100"), JWKS_TIMES,
+        "Time until loading the keys that verify tokens is retried after a failure; doubled with \
+         each failure"),
+    fixed("sasl.oauthbearer.jwks.endpoint.url", Text, None, Anything,
+        "Public keys of the issuers of tokens (JWKS): file:///PATH or https://HOST/PATH"),
+    fixed("sasl.oauthbearer.scope.claim.name", Text, Some("scope"), Anything,
+        "Claim with the scope of a token, which must be a string or a list of strings"),
+    fixed("sasl.oauthbearer.sub.claim.name", Text, Some("sub"), Anything,
+        "Claim with the name of the principal"),
+    fixed("sasl.server.max.receive.size", Int, Some("524288"), Between(1 << 10, 16 << 20),
+        "Largest frame that a client may send before it is authenticated"),
     fixed("sedge.console", Text, Some("127.0.0.1:9644"), Anything,
         "Address of the console and of /metrics, HOST:PORT or https://HOST:PORT; off: neither is \
          served. With https, the keys ssl.* apply, or listener.name.console.ssl.* before them"),
@@ -313,8 +345,6 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "Password of the file ssl.truststore.location, if it is PKCS12"),
     fixed("ssl.truststore.type", Text, None, Anything,
         "PEM or PKCS12; if not set, detected from ssl.truststore.location"),
-    idle("transaction.abort.timed.out.transaction.cleanup.interval.ms", Int, Some("10000"), AtLeast(1),
-        "A transaction is aborted when its time is over"),
     fixed("transaction.max.timeout.ms", Int, Some("900000"), AtLeast(1),
         "Longest transaction.timeout.ms that a producer may ask for"),
     fixed("transaction.remove.expired.transaction.cleanup.interval.ms", Int, Some("3600000"), AtLeast(1),
@@ -330,10 +360,11 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
 /// Returns the key of that name.
 #[must_use]
 pub fn broker_key(name: &str) -> Option<&'static ConfigKey> {
-    let at = BROKER_KEYS
-        .binary_search_by(|key| key.name.cmp(name))
-        .ok()?;
-    BROKER_KEYS.get(at)
+    let find = |table: &'static [ConfigKey]| {
+        let at = table.binary_search_by(|key| key.name.cmp(name)).ok()?;
+        table.get(at)
+    };
+    find(BROKER_KEYS).or_else(|| find(IDLE_BROKER_KEYS))
 }
 
 /// Checks a setting of the broker, from the file or from a request.
@@ -346,228 +377,8 @@ pub fn check_broker_value(name: &str, value: &str) -> Result<(), ConfigError> {
         Some(key) => key.check(value),
         None if is_plugin_key(name) => Ok(()),
         None => {
-            let known = BROKER_KEYS.iter().map(|key| key.name);
+            let known = broker_keys().map(|key| key.name);
             Err(ConfigError::unknown("broker", name, known))
         }
     }
-}
-
-/// Where a setting of the broker is made. An earlier place overrides the later ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// While it runs, for this broker.
-    ThisBroker,
-    /// While it runs, for all brokers.
-    AllBrokers,
-    File,
-}
-
-impl Place {
-    pub(super) const ALL: [Self; 3] = [Self::ThisBroker, Self::AllBrokers, Self::File];
-}
-
-/// The broker's settings: those of the file, overridden by those set while it runs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BrokerDefaults {
-    file: BTreeMap<String, String>,
-    all_brokers: BTreeMap<String, String>,
-    this_broker: BTreeMap<String, String>,
-    /// The configuration of a topic without settings of its own, computed once.
-    topic: TopicConfig,
-}
-
-impl Default for BrokerDefaults {
-    fn default() -> Self {
-        Self::new(&BTreeMap::new())
-    }
-}
-
-impl BrokerDefaults {
-    /// Creates the defaults from the configuration file's settings, which [`check_broker_value`]
-    /// has checked.
-    #[must_use]
-    pub fn new(file: &BTreeMap<String, String>) -> Self {
-        Self::of(file.clone(), BTreeMap::new(), BTreeMap::new())
-    }
-
-    /// Returns the same settings, with those of one place replaced.
-    #[must_use]
-    pub fn with(&self, place: Place, settings: &BTreeMap<String, String>) -> Self {
-        let at = |of: Place| {
-            let settings = if of == place { settings } else { self.at(of) };
-            settings.clone()
-        };
-        Self::of(
-            at(Place::File),
-            at(Place::AllBrokers),
-            at(Place::ThisBroker),
-        )
-    }
-
-    fn of(
-        file: BTreeMap<String, String>,
-        all_brokers: BTreeMap<String, String>,
-        this_broker: BTreeMap<String, String>,
-    ) -> Self {
-        let mut defaults = Self {
-            file,
-            all_brokers,
-            this_broker,
-            topic: TopicConfig::blank(),
-        };
-        let mut topic = TopicConfig::blank();
-        for key in TOPIC_KEYS {
-            if let Some(value) = defaults.topic_default(key.name) {
-                topic.set(key.name, &value);
-            }
-        }
-        let plugins = Place::ALL.iter().rev();
-        let plugins = plugins.flat_map(|place| defaults.at(*place));
-        for (name, value) in plugins.filter(|(name, _)| is_plugin_key(name)) {
-            topic.set(name, value);
-        }
-        defaults.topic = topic;
-        defaults
-    }
-
-    pub(super) const fn topic(&self) -> &TopicConfig {
-        &self.topic
-    }
-
-    /// Returns the settings that are made at a place.
-    #[must_use]
-    pub const fn at(&self, place: Place) -> &BTreeMap<String, String> {
-        match place {
-            Place::ThisBroker => &self.this_broker,
-            Place::AllBrokers => &self.all_brokers,
-            Place::File => &self.file,
-        }
-    }
-
-    pub(super) fn value_at(&self, place: Place, name: &str) -> Option<&str> {
-        self.at(place).get(name).map(String::as_str)
-    }
-
-    /// Returns the value that is in force, if one is set.
-    fn set_value(&self, name: &str) -> Option<&str> {
-        let mut places = Place::ALL.iter();
-        places.find_map(|place| self.value_at(*place, name))
-    }
-
-    /// Returns a key's value in the file, or its default.
-    pub(super) fn fixed_value(&self, name: &str) -> Option<&str> {
-        let set = self.value_at(Place::File, name);
-        set.or_else(|| broker_key(name)?.default)
-    }
-
-    /// Returns a key's value, or its default.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.set_value(name).or_else(|| broker_key(name)?.default)
-    }
-
-    /// Returns a numeric key's value, or its default; 0 if there is neither.
-    #[must_use]
-    pub fn number(&self, name: &str) -> i64 {
-        let default = || broker_key(name)?.default?.parse().ok();
-        self.get(name)
-            .and_then(|value| value.trim().parse().ok())
-            .or_else(default)
-            .unwrap_or(0)
-    }
-
-    /// Returns the value or default of a key of type Double; infinite if there is neither.
-    #[must_use]
-    pub fn fraction(&self, name: &str) -> f64 {
-        let value = self.get(name).and_then(|value| value.trim().parse().ok());
-        value
-            .filter(|value| *value < f64::MAX)
-            .unwrap_or(f64::INFINITY)
-    }
-
-    /// Returns whether a boolean key is true.
-    #[must_use]
-    pub fn is_on(&self, name: &str) -> bool {
-        self.get(name).and_then(boolean) == Some(true)
-    }
-
-    /// Returns the name of the plugin that is asked about requests.
-    #[must_use]
-    pub fn quota_policy(&self) -> Option<&str> {
-        let name = self.get(QUOTA_POLICY_KEY).map(str::trim);
-        name.filter(|name| !name.is_empty())
-    }
-
-    /// Returns the settings of one plugin, from `sedge.plugin.NAME.KEY`, as key and value.
-    pub fn plugin_settings<'a>(
-        &'a self,
-        plugin: &'a str,
-    ) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.topic.plugin_settings(plugin)
-    }
-
-    #[must_use]
-    pub fn auto_creates_topics(&self) -> bool {
-        self.is_on("auto.create.topics.enable")
-    }
-
-    #[must_use]
-    pub fn deletes_topics(&self) -> bool {
-        self.is_on("delete.topic.enable")
-    }
-
-    #[must_use]
-    pub fn retention_check_interval_ms(&self) -> u64 {
-        self.number("log.retention.check.interval.ms").max(1) as u64
-    }
-
-    #[must_use]
-    pub fn num_partitions(&self) -> i32 {
-        self.number("num.partitions") as i32
-    }
-
-    /// Returns a topic key's value for topics that do not set it.
-    #[must_use]
-    pub fn topic_default(&self, name: &str) -> Option<String> {
-        let key = topic_key(name)?;
-        let set = key
-            .synonyms
-            .iter()
-            .find_map(|synonym| in_topic_unit(synonym, self.set_value(synonym)?));
-        set.or_else(|| key.default.map(Into::into))
-    }
-}
-
-impl Default for TopicConfig {
-    fn default() -> Self {
-        BrokerDefaults::default().topic().clone()
-    }
-}
-
-impl TopicConfig {
-    /// Returns the effective configuration of a topic: `overrides`, its own settings, over the
-    /// broker's.
-    #[must_use]
-    pub fn effective(overrides: &BTreeMap<String, String>, defaults: &BrokerDefaults) -> Self {
-        let mut config = defaults.topic().clone();
-        for (name, value) in overrides {
-            config.set(name, value);
-        }
-        config
-    }
-}
-
-/// Converts a broker's value to the unit of the topic's key: hours and minutes become ms.
-pub(super) fn in_topic_unit(synonym: &str, value: &str) -> Option<String> {
-    let unit_ms = match synonym.rsplit('.').next() {
-        Some("hours") => 3_600_000,
-        Some("minutes") => 60_000,
-        _ => return Some(value.into()),
-    };
-    let count: i64 = value.trim().parse().ok()?;
-    Some(if count < 0 {
-        "-1".into()
-    } else {
-        format!("{}", count.saturating_mul(unit_ms))
-    })
 }

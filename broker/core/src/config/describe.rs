@@ -5,8 +5,9 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::broker::in_topic_unit;
-use super::{BROKER_KEYS, BrokerDefaults, ConfigKey, ConfigType, Place, TOPIC_KEYS, broker_key};
+use super::broker::broker_keys;
+use super::defaults::in_topic_unit;
+use super::{BrokerDefaults, ConfigKey, ConfigType, Place, TOPIC_KEYS, broker_key};
 
 /// The source of a value: Kafka's `ConfigSource`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +97,7 @@ pub fn describe_topic(
 /// Describes every key of the broker.
 #[must_use]
 pub fn describe_broker(broker: &BrokerDefaults) -> Vec<Described> {
-    let keys = BROKER_KEYS.iter().map(|key| {
+    let keys = broker_keys().map(|key| {
         let names = || core::iter::once(&key.name).chain(key.synonyms);
         let sources = BROKER_SOURCES.into_iter();
         let synonyms = sources
@@ -121,7 +122,7 @@ pub fn describe_broker(broker: &BrokerDefaults) -> Vec<Described> {
 #[must_use]
 pub fn describe_all_brokers(broker: &BrokerDefaults) -> Vec<Described> {
     let source = Source::DynamicDefaultBroker;
-    let keys = BROKER_KEYS.iter().filter_map(|key| {
+    let keys = broker_keys().filter_map(|key| {
         let set = at(source, key.name, broker)?;
         Some(describe(key, set.value.clone(), [set].into()))
     });

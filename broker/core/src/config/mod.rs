@@ -12,9 +12,13 @@
 mod alter;
 mod broker;
 mod client_metrics;
+mod defaults;
 mod describe;
+mod effective;
 mod filters;
+mod idle;
 mod nearest;
+mod recompression;
 mod topic;
 
 use alloc::format;
@@ -26,21 +30,24 @@ use crate::security::Principal;
 
 pub use alter::{AlterOp, Change, Resource, changed, plan_alter, plan_new_topic, plan_replace};
 pub use broker::{
-    BROKER_KEYS, BrokerDefaults, Place, QUOTA_POLICY_KEY, STANDARD_AUTHORIZER, broker_key,
+    BROKER_KEYS, QUOTA_POLICY_KEY, SASL_MECHANISMS, STANDARD_AUTHORIZER, broker_key,
     check_broker_value,
 };
 pub use client_metrics::{
     CLIENT_METRICS_KEYS, ClientMetricsConfig, client_metrics_key, describe_client_metrics,
 };
+pub use defaults::{BrokerDefaults, Place};
 pub use describe::{
     Described, Source, Synonym, describe_all_brokers, describe_broker, describe_topic,
 };
+pub use effective::{Durability, RetentionPriority, TopicConfig};
 pub use filters::OnPluginError;
+pub use idle::IDLE_BROKER_KEYS;
 pub use nearest::nearest;
 pub use topic::{
-    DEAD_LETTER_KEY, Durability, FETCH_FILTER_KEY, FILTER_KEY, FILTER_ROUTES_KEY,
-    MIRROR_CONFIGS_KEY, MIRROR_SOURCE_KEY, ORIGINS_KEY, PARTITIONER_KEY, PLUGIN_PREFIX,
-    RetentionPriority, TOPIC_KEYS, TopicConfig, filter_names, is_plugin_key, origins, topic_key,
+    DEAD_LETTER_KEY, FETCH_FILTER_KEY, FILTER_KEY, FILTER_ROUTES_KEY, MIRROR_CONFIGS_KEY,
+    MIRROR_SOURCE_KEY, ORIGINS_KEY, PARTITIONER_KEY, PLUGIN_PREFIX, TOPIC_KEYS, filter_names,
+    is_plugin_key, origins, topic_key,
 };
 
 /// Kafka's types of values.
@@ -49,9 +56,12 @@ pub enum ConfigType {
     Boolean,
     String,
     Int,
+    Short,
     Long,
     Double,
     List,
+    /// The name of a Java class.
+    Class,
     Password,
 }
 
@@ -63,9 +73,11 @@ impl ConfigType {
             Self::Boolean => 1,
             Self::String => 2,
             Self::Int => 3,
+            Self::Short => 4,
             Self::Long => 5,
             Self::Double => 6,
             Self::List => 7,
+            Self::Class => 8,
             Self::Password => 9,
         }
     }
@@ -75,9 +87,11 @@ impl ConfigType {
             Self::Boolean => "BOOLEAN",
             Self::String => "STRING",
             Self::Int => "INT",
+            Self::Short => "SHORT",
             Self::Long => "LONG",
             Self::Double => "DOUBLE",
             Self::List => "LIST",
+            Self::Class => "CLASS",
             Self::Password => "PASSWORD",
         }
     }
@@ -89,6 +103,8 @@ pub enum Takes {
     Anything,
     AtLeast(i64),
     Between(i64, i64),
+    /// The same, or the one value beside the range.
+    BetweenOr(i64, i64, i64),
     /// One of these; for a list, each of its parts.
     OneOf(&'static [&'static str]),
     /// Partitions, each a number or a range as in `3-5`.
@@ -139,6 +155,7 @@ impl ConfigKey {
                 return refused("Expected value to be either true or false");
             }
             ConfigType::Int if value.parse::<i32>().is_err() => return not_of_type(),
+            ConfigType::Short if value.parse::<i16>().is_err() => return not_of_type(),
             ConfigType::Long if value.parse::<i64>().is_err() => return not_of_type(),
             ConfigType::Double if value.parse::<f64>().is_err() => return not_of_type(),
             _ => {}
@@ -153,6 +170,13 @@ impl ConfigKey {
             }
             Takes::Between(low, high) if out_of_range(low, high as f64) => {
                 refused(&format!("Value must be between {low} and {high}"))
+            }
+            Takes::BetweenOr(low, high, other)
+                if out_of_range(low, high as f64) && value.parse() != Ok(other) =>
+            {
+                refused(&format!(
+                    "Value must be between {low} and {high}, or equal to {other}"
+                ))
             }
             Takes::OneOf(known)
                 if !parts(self.kind, value).all(|part| self.is_one_of(known, part)) =>

@@ -14,7 +14,12 @@ fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 #[test]
 fn tables_are_in_order_and_their_defaults_are_taken() {
-    for table in [TOPIC_KEYS, BROKER_KEYS] {
+    for table in [
+        TOPIC_KEYS,
+        BROKER_KEYS,
+        IDLE_BROKER_KEYS,
+        CLIENT_METRICS_KEYS,
+    ] {
         assert!(table.is_sorted_by(|one, other| one.name < other.name));
         for key in table {
             if let Some(default) = key.default {
@@ -374,7 +379,11 @@ fn a_quota_policy_and_its_settings_are_set_while_the_broker_runs() {
     let settings: Vec<_> = both.plugin_settings("tenants").collect();
     assert_eq!(settings, [("burst", "2"), ("rate", "5")]);
     let described = describe_broker(&both);
-    assert_eq!(described.len(), BROKER_KEYS.len() + 2, "each once");
+    assert_eq!(
+        described.len(),
+        BROKER_KEYS.len() + IDLE_BROKER_KEYS.len() + 2,
+        "each once"
+    );
     for (name, value, source) in [
         (
             "sedge.plugin.tenants.rate",

@@ -9,7 +9,6 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::ProducerId;
 use sedge_protocol::kafka::KafkaUuid;
 
-use super::FeatureUpdate;
 use crate::security::scram::{Credential, Mechanism};
 use crate::security::{AclBinding, AclFilter, Principal, Token, TokenLifetimes};
 
@@ -108,6 +107,33 @@ pub struct QuotaAlteration {
 
 /// The entity of a quota before it is checked: names by type.
 pub type QuotaEntity = BTreeMap<String, Option<String>>;
+
+/// The kind of change that a client allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpgradeType {
+    Upgrade,
+    SafeDowngrade,
+    UnsafeDowngrade,
+}
+
+impl UpgradeType {
+    #[must_use]
+    pub const fn from_wire(number: i8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Upgrade),
+            2 => Some(Self::SafeDowngrade),
+            3 => Some(Self::UnsafeDowngrade),
+            _ => None,
+        }
+    }
+}
+
+/// A requested level. The type of the upgrade is `None` if the client sent an unknown one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeatureUpdate {
+    pub level: i16,
+    pub upgrade_type: Option<UpgradeType>,
+}
 
 /// A command about delegation tokens.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,7 +13,7 @@ use core::ops::RangeInclusive;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::metadata_records::{FeatureLevelRecord, MetadataRecord};
 
-use super::{CommandError, CommandReply};
+use super::{CommandError, CommandReply, FeatureUpdate, UpgradeType};
 use crate::limits::FEATURES_MAX;
 use crate::machine::Plan;
 
@@ -91,33 +91,6 @@ impl Features {
     pub(super) fn records(&self) -> impl Iterator<Item = MetadataRecord> + '_ {
         self.set.iter().map(|(name, level)| record(name, *level))
     }
-}
-
-/// The kind of change that a client allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpgradeType {
-    Upgrade,
-    SafeDowngrade,
-    UnsafeDowngrade,
-}
-
-impl UpgradeType {
-    #[must_use]
-    pub const fn from_wire(number: i8) -> Option<Self> {
-        match number {
-            1 => Some(Self::Upgrade),
-            2 => Some(Self::SafeDowngrade),
-            3 => Some(Self::UnsafeDowngrade),
-            _ => None,
-        }
-    }
-}
-
-/// A requested level. The type of the upgrade is `None` if the client sent an unknown one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FeatureUpdate {
-    pub level: i16,
-    pub upgrade_type: Option<UpgradeType>,
 }
 
 /// Plans all updates, or refuses them all.

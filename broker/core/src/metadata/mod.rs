@@ -38,11 +38,11 @@ use sedge_protocol::metadata_records::{
 
 pub use client_metrics::ClientMetrics;
 pub use command::{
-    Command, CommandError, CommandReply, CredentialChange, QuotaAlteration, QuotaEntity,
-    TokenCommand, TopicName,
+    Command, CommandError, CommandReply, CredentialChange, FeatureUpdate, QuotaAlteration,
+    QuotaEntity, TokenCommand, TopicName, UpgradeType,
 };
 pub use delta::Delta;
-pub use features::{FeatureUpdate, Features, UpgradeType};
+pub use features::Features;
 pub use groups::{GroupConfig, GroupConfigs};
 pub use image::{Image, Topic};
 pub use names::{GATEWAY_TOPIC, OFFSETS_TOPIC, PLUGINS_TOPIC, STATE_TOPIC};
@@ -404,9 +404,12 @@ impl Machine for MetadataMachine {
                 are_for_all,
                 changes,
             } => {
-                let record = |(key, value): &(String, Option<String>)| match are_for_all {
-                    true => broker_config(key, value.as_deref()),
-                    false => self.own_config(key, value.as_deref()),
+                let record = |(key, value): &(String, Option<String>)| {
+                    if are_for_all {
+                        broker_config(key, value.as_deref())
+                    } else {
+                        self.own_config(key, value.as_deref())
+                    }
                 };
                 let records = changes.iter().map(record).collect();
                 Ok(Plan {

@@ -12,8 +12,9 @@ use async_lock::Semaphore;
 use futures_lite::future::yield_now;
 use sedge_core::log::{AppendError, Checked, check_body, is_opened};
 use sedge_core::metadata::Topic;
+use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
-use sedge_protocol::records::Opener;
+use sedge_protocol::records::{Opener, recompress_batch};
 
 use crate::limits::{INLINE_BODY_BYTES, INLINE_OPENED_BYTES, INLINE_PLAIN_BYTES, OPENERS_MAX};
 
@@ -74,6 +75,37 @@ impl Openers {
         .await
     }
 
+    /// Compresses a checked batch as `compression.type` of its topic says.
+    ///
+    /// # Errors
+    /// INVALID_RECORD if the batch cannot be opened, and MESSAGE_TOO_LARGE if it becomes larger
+    /// than the topic allows.
+    pub async fn recompress(
+        self: &Arc<Self>,
+        batch: Batch,
+        topic: &Topic,
+    ) -> Result<Batch, AppendError> {
+        let wanted = topic.config.recompression();
+        let other = wanted.filter(|(codec, _)| *codec as i16 != batch.header.compression());
+        let Some(wanted) = other else {
+            return Ok(batch);
+        };
+        let recompress = move |opener: &mut Opener| recompress_batch(opener, wanted, batch);
+        let batch = self.run(recompress).await.map_err(|error| {
+            AppendError::new(
+                ErrorCode::InvalidRecord,
+                format!("The batch cannot be compressed as compression.type says: {error}"),
+            )
+        })?;
+        let (bytes, max) = (batch.bytes(), topic.config.max_message_bytes());
+        if bytes > max {
+            let why =
+                format!("As compression.type says, the batch has {bytes} bytes, more than {max}");
+            return Err(AppendError::new(ErrorCode::MessageTooLarge, why));
+        }
+        Ok(batch)
+    }
+
     /// Runs `work` off the executor with an opener, when it is its turn.
     pub async fn run<T: Send + 'static>(
         self: &Arc<Self>,
@@ -105,7 +137,6 @@ impl Openers {
 #[cfg(test)]
 mod tests {
     use futures_lite::future::block_on;
-    use sedge_protocol::ErrorCode;
     use sedge_protocol::records::{BatchBuilder, Compression};
 
     use super::*;

@@ -4,7 +4,6 @@
 use sedge_core::config::{self as broker, ConfigKey, ConfigType, Takes};
 
 use super::listeners::{is_listener_key, listener_keys, split_override};
-use super::sasl::DEFAULT_MECHANISMS;
 use crate::client::config as client;
 
 const fn key(
@@ -45,10 +44,6 @@ const GIB: i64 = 1 << 30;
 pub const PROCESS_KEYS: &[ConfigKey] = &[
     key("allow.everyone.if.no.acl.found", ConfigType::Boolean, Some("false"), Takes::Anything,
         "Whether clients may do everything on a resource that has no access rules"),
-    long("connection.failed.authentication.delay.ms", Some("100"), Takes::Between(0, 5_000),
-        "Delay of the response that tells a client that its authentication failed"),
-    long("connections.max.reauth.ms", Some("0"), Takes::AtLeast(0),
-        "Time after which a client must authenticate again by SASL; 0: never"),
     long("plugin.component.bytes", Some("20971520"), Takes::Between(KIB, 64 * MIB),
         "Largest WebAssembly component of a plugin"),
     long("plugin.deadline.ms", Some("100"), Takes::Between(5, 60_000),
@@ -72,32 +67,6 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
     key("plugin.trusted.keys", ConfigType::List, Some(""), Takes::Anything,
         "Ed25519 public keys, each the base64 text that `openssl pkey -pubout` prints; if there are \
          any, only plugins that one of them signed are deployed and run (`sedge plugin sign`)"),
-    key("sasl.enabled.mechanisms", ConfigType::List, Some(DEFAULT_MECHANISMS), Takes::Anything,
-        "Mechanisms of listeners with SASL: SCRAM-SHA-512, SCRAM-SHA-256, OAUTHBEARER, PLAIN"),
-    long("sasl.oauthbearer.clock.skew.seconds", Some("30"), Takes::Between(0, 86_400),
-        "Tolerated difference between the clocks of this machine and of the issuers of tokens"),
-    key("sasl.oauthbearer.expected.audience", ConfigType::List, None, Takes::Anything,
-        "Accepted audiences: a token must have one of them; not set: any audience"),
-    key("sasl.oauthbearer.expected.issuer", ConfigType::String, None, Takes::Anything,
-        "Accepted issuer of tokens; not set: any issuer"),
-    long("sasl.oauthbearer.jwks.endpoint.refresh.ms", Some("3600000"),
-        Takes::Between(1, 31_536_000_000),
-        "Interval at which the keys that verify tokens are reloaded"),
-    long("sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms", Some("10000"),
-        Takes::Between(1, 31_536_000_000),
-        "Longest time until loading the keys that verify tokens is retried"),
-    long("sasl.oauthbearer.jwks.endpoint.retry.backoff.ms", Some("100"),
-        Takes::Between(1, 31_536_000_000),
-        "Time until loading the keys that verify tokens is retried after a failure; doubled with \
-         each failure"),
-    key("sasl.oauthbearer.jwks.endpoint.url", ConfigType::String, None, Takes::Anything,
-        "Public keys of the issuers of tokens (JWKS): file:///PATH or https://HOST/PATH"),
-    key("sasl.oauthbearer.scope.claim.name", ConfigType::String, Some("scope"), Takes::Anything,
-        "Claim with the scope of a token, which must be a string or a list of strings"),
-    key("sasl.oauthbearer.sub.claim.name", ConfigType::String, Some("sub"), Takes::Anything,
-        "Claim with the name of the principal"),
-    long("sasl.server.max.receive.size", Some("524288"), Takes::Between(KIB, 16 * MIB),
-        "Largest frame that a client may send before it is authenticated"),
     long("sedge.cache.bytes", None, Takes::Between(256 * KIB, 4 * GIB),
         "Cache of the views: small 1 MiB, standard 16 MiB"),
     key("sedge.console.metrics.token", ConfigType::Password, None, Takes::Anything,
@@ -327,50 +296,16 @@ pub const GATEWAY_KEYS: &[LinkKey] = &[
 /// reason.
 #[rustfmt::skip]
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("broker.id", "the broker's id is node.id"),
-    ("config.providers", PROVIDERS),
     ("config.providers.directory.class", PROVIDERS),
     ("config.providers.env.class", PROVIDERS),
     ("config.providers.file.class", PROVIDERS),
-    ("controller.listener.names", INSIDE),
-    ("controller.quorum.bootstrap.servers", INSIDE),
-    ("controller.quorum.voters", INSIDE),
     ("group.coordinator.rebalance.protocols", "groups use the classic protocol only"),
-    ("inter.broker.listener.name", ALONE),
-    ("log.cleaner.threads", "the cleaner has one thread"),
-    ("log.dir", "the data directory is log.dirs"),
-    ("num.io.threads", "requests are run by num.network.threads"),
-    ("num.recovery.threads.per.data.dir", "one thread replays the log at the start"),
-    ("num.replica.fetchers", ALONE),
-    ("offsets.topic.replication.factor", ALONE),
-    ("process.roles", INSIDE),
-    ("replica.lag.time.max.ms", ALONE),
-    ("ssl.allow.dn.changes", FIXED),
-    ("ssl.allow.san.changes", FIXED),
-    ("ssl.engine.factory.class", RUSTLS),
-    ("ssl.keymanager.algorithm", RUSTLS),
-    ("ssl.provider", RUSTLS),
-    ("ssl.secure.random.implementation", RUSTLS),
-    ("ssl.trustmanager.algorithm", RUSTLS),
-    ("sasl.mechanism.controller.protocol", INSIDE),
-    ("sasl.mechanism.inter.broker.protocol", ALONE),
-    ("security.inter.broker.protocol", ALONE),
-    ("share.coordinator.state.topic.min.isr", NO_SHARES),
-    ("share.coordinator.state.topic.replication.factor", NO_SHARES),
-    ("transaction.state.log.min.isr", NO_TRANSACTIONS),
-    ("transaction.state.log.replication.factor", NO_TRANSACTIONS),
     ("zookeeper.connect", NO_ZOOKEEPER),
     ("zookeeper.connection.timeout.ms", NO_ZOOKEEPER),
 ];
 
-const ALONE: &str = "there is one broker and no replication";
-const INSIDE: &str = "the controller runs inside the broker";
-const FIXED: &str = "a reloaded certificate may always have other names";
 const PROVIDERS: &str =
     "the providers file, directory and env are always available, by Kafka's names";
-const RUSTLS: &str = "sedge uses rustls, not Java's TLS";
-const NO_SHARES: &str = "share groups are not supported yet";
-const NO_TRANSACTIONS: &str = "transactions are not supported yet";
 const NO_ZOOKEEPER: &str = "the controller runs inside the broker, and there is no ZooKeeper";
 
 /// Returns whether a configuration may have this key.
@@ -470,6 +405,7 @@ pub fn names_like(key: &str) -> Vec<String> {
     }
     let broker = broker::BROKER_KEYS
         .iter()
+        .chain(broker::IDLE_BROKER_KEYS)
         .chain(PROCESS_KEYS)
         .map(|key| key.name);
     broker

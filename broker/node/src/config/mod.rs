@@ -38,6 +38,8 @@ pub mod sasl;
 pub mod selection;
 pub mod settings;
 mod spending;
+#[cfg(test)]
+mod table;
 mod text_file;
 pub mod typed;
 pub mod values;

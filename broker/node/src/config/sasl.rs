@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
+use sedge_core::config::SASL_MECHANISMS;
 use sedge_core::security::jaas::LoginModule;
 use sedge_core::security::sasl::{Mechanism, Passwords};
 use zeroize::Zeroizing;
@@ -54,7 +55,7 @@ impl ListenerSasl {
     /// # Errors
     /// The first key that cannot be used.
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, KeyError> {
-        let mechanisms = get(MECHANISMS).unwrap_or_else(|| DEFAULT_MECHANISMS.to_owned());
+        let mechanisms = get(MECHANISMS).unwrap_or_else(|| SASL_MECHANISMS.to_owned());
         let mechanisms =
             parse_mechanisms(&mechanisms).map_err(|why| KeyError::new(MECHANISMS, why))?;
         let session_ms_max = get(SESSION_MS_MAX).unwrap_or_default();
@@ -108,9 +109,6 @@ fn oauth_of(get: &dyn Fn(&str) -> Option<String>) -> Result<Validator, KeyError>
     Validator::read(get, &get_tls)
 }
 
-/// The mechanisms of a listener for which none are set.
-pub const DEFAULT_MECHANISMS: &str = "SCRAM-SHA-512,SCRAM-SHA-256";
-
 fn parse_mechanisms(text: &str) -> Result<Vec<Mechanism>, String> {
     let mut mechanisms = Vec::new();
     let names = text.split(',').map(str::trim);
@@ -122,7 +120,7 @@ fn parse_mechanisms(text: &str) -> Result<Vec<Mechanism>, String> {
     }
     if mechanisms.is_empty() {
         return Err(format!(
-            "no mechanism is named; {DEFAULT_MECHANISMS} is the default"
+            "no mechanism is named; {SASL_MECHANISMS} is the default"
         ));
     }
     Ok(mechanisms)

@@ -310,7 +310,7 @@ fn a_server_properties_is_read() {
     assert!(
         roles
             .unwrap()
-            .contains("the controller runs inside the broker")
+            .contains("The controller runs inside the broker")
     );
 }
 

@@ -63,6 +63,22 @@ fn topics(status: &Status, out: &mut Exposition) {
         .map(|topic| u64::from(topic.partitions))
         .sum();
     out.gauge("sedge_partitions", "Partitions.", partitions);
+    // Each partition has one replica, which is in sync.
+    let with_min_isr = |wanted: std::cmp::Ordering| -> u64 {
+        let topics = status.topics.iter();
+        let topics = topics.filter(|topic| topic.min_insync_replicas.cmp(&1) == wanted);
+        topics.map(|topic| u64::from(topic.partitions)).sum()
+    };
+    out.gauge(
+        "sedge_partitions_under_min_isr",
+        "Partitions with fewer replicas than min.insync.replicas (Kafka: UnderMinIsrPartitionCount).",
+        with_min_isr(std::cmp::Ordering::Greater),
+    );
+    out.gauge(
+        "sedge_partitions_at_min_isr",
+        "Partitions with as many replicas as min.insync.replicas (Kafka: AtMinIsrPartitionCount).",
+        with_min_isr(std::cmp::Ordering::Equal),
+    );
     let shown = || status.topics.iter().take(limits::METRIC_TOPICS_MAX);
     out.family(
         "sedge_topic_bytes",

@@ -46,6 +46,8 @@ pub struct TopicStatus {
     pub internal: bool,
     /// Number of partitions.
     pub partitions: u32,
+    /// Its `min.insync.replicas`.
+    pub min_insync_replicas: i32,
     /// Offsets between the log start and the high watermark, of all partitions.
     pub records: u64,
     /// Bytes in the log.

@@ -2,8 +2,8 @@
 //! counter, until the client has been silent for some intervals.
 //!
 //! **Invariant:** there are at most [`CLIENT_SERIES_MAX`] series, of which a client has at most
-//! [`CLIENT_SERIES_OF_ONE_MAX`], and a series has at most [`CLIENT_LABEL_BYTES_MAX`] of labels. What
-//! is beyond is counted, and not shown.
+//! [`CLIENT_SERIES_OF_ONE_MAX`], and a series has at most [`CLIENT_LABEL_BYTES_MAX`] of labels.
+//! What is beyond is counted, and not shown.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

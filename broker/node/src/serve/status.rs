@@ -125,6 +125,7 @@ impl Broker {
             name: topic.name.clone(),
             internal: topic.is_internal,
             partitions: topic.partition_count() as u32,
+            min_insync_replicas: topic.config.min_insync_replicas(),
             filters: self.filter_statuses(topic),
             ..TopicStatus::default()
         };

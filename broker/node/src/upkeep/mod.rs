@@ -28,6 +28,7 @@ use std::time::Duration;
 use async_executor::Task;
 use async_io::Timer;
 use log::warn;
+use sedge_core::metadata::Image;
 use sedge_protocol::ids::NodeId;
 
 use crate::config::{Config, Durability};
@@ -95,13 +96,27 @@ async fn flush_views(log: Arc<Log>, writer: Writer) {
     }
 }
 
-/// Flushes what was acknowledged with interval durability.
+/// Flushes what was acknowledged with interval durability: as often as the broker says, or the
+/// topic that asks for the shortest interval.
 async fn flush(log: Arc<Log>, writer: Writer, every: Duration) {
+    let mut image = log.metadata.load();
+    let mut shortest = every.min(shortest_flush(&image));
     loop {
-        Timer::after(every).await;
+        Timer::after(shortest).await;
+        let current = log.metadata.load();
+        if !Arc::ptr_eq(&image, &current) {
+            image = current;
+            shortest = every.min(shortest_flush(&image));
+        }
         let (log, writer) = (Arc::clone(&log), writer.clone());
         blocking::unblock(move || writer.flush_if_dirty(&log)).await;
     }
+}
+
+fn shortest_flush(image: &Image) -> Duration {
+    let all = image.topics().map(|topic| topic.config.flush_ms());
+    let ms = all.min().and_then(|ms| u64::try_from(ms).ok());
+    Duration::from_millis(ms.unwrap_or(u64::MAX).max(1))
 }
 
 async fn keep_logbook(logbook: Arc<Logbook>, log: Arc<Log>) {

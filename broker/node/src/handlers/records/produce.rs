@@ -281,6 +281,10 @@ async fn admit_partition(
         Ok(batch) => topic.check_signed(batch).await,
         refused => refused,
     };
+    let checked = match checked {
+        Ok(batch) => request.openers().recompress(batch, &topic).await,
+        refused => refused,
+    };
     let admitted = match checked {
         Ok(batch) => admit_batch(request, topic, (index, partition), sequence, batch).await,
         Err(error) => Err(error),

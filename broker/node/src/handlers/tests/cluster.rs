@@ -179,6 +179,8 @@ fn the_quorum_is_this_broker_and_only_its_log_is_described() {
     assert_eq!(codes(&both), [unknown; 2]);
 }
 
+const TRANSACTIONS: &str = "transaction.version";
+
 #[test]
 fn a_feature_s_level_is_changed_and_advertised_with_a_new_epoch() {
     let broker = TestBroker::start(&[]);
@@ -202,7 +204,6 @@ fn a_feature_s_level_is_changed_and_advertised_with_a_new_epoch() {
         let results = answer.results.iter().map(|of| of.error_code);
         (code(answer.error_code), results.collect::<Vec<_>>())
     };
-    const TRANSACTIONS: &str = "transaction.version";
     let has =
         |levels: &[(String, i16)], level: i16| levels.contains(&(TRANSACTIONS.to_owned(), level));
     let (before, all) = levels();

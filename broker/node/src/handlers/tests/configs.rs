@@ -286,16 +286,15 @@ fn settings_of_this_broker_and_of_all_brokers_are_two() {
         });
         told.collect::<Vec<_>>()
     };
-    const THIS: i8 = 2;
-    const ALL: i8 = 3;
+    let (this, all) = (2, 3);
     assert_eq!(set("", "1000"), ErrorCode::None);
-    assert_eq!(told(""), [("1000".to_owned(), ALL, 1)]);
+    assert_eq!(told(""), [("1000".to_owned(), all, 1)]);
     assert_eq!(told(&node)[0].0, "1000");
     assert_eq!(retention(&client), "1000");
     assert_eq!(set(&node, "2000"), ErrorCode::None);
-    assert_eq!(told(""), [("1000".to_owned(), ALL, 1)]);
+    assert_eq!(told(""), [("1000".to_owned(), all, 1)]);
     let own = told(&node);
-    assert_eq!((own[0].0.as_str(), own[0].1), ("2000", THIS));
+    assert_eq!((own[0].0.as_str(), own[0].1), ("2000", this));
     assert_eq!(retention(&client), "2000");
     let removed = alter(&client, &[(BROKER, &node)], name, DELETE, "");
     assert_eq!(removed, [ErrorCode::None]);

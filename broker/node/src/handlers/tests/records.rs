@@ -2,7 +2,7 @@
 
 use futures_lite::future::block_on;
 use sedge_core::metadata::Command;
-use sedge_protocol::batch::Batch;
+use sedge_protocol::batch::{Batch, BatchHeader, HEADER_BYTES};
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsRequestData, DeleteRecordsTopic,
@@ -170,6 +170,57 @@ fn a_fetch_answers_stored_batches_and_errors_of_partitions() {
         .with_session_epoch(1);
     let answer = ask!(client, Fetch 12, request => FetchResponseData);
     assert_eq!(code(answer.error_code), ErrorCode::FetchSessionIdNotFound);
+}
+
+/// The producer's codec is replaced, and a batch that becomes too large is refused.
+#[test]
+fn batches_are_stored_with_the_codec_of_their_topic() {
+    let broker = TestBroker::start(&[]);
+    let client = Client::new(&broker);
+    let stored = |topic: &str, codec: Compression| {
+        let mut builder = BatchBuilder::new(codec);
+        for time in 0..50 {
+            builder.push(time, None, Some(b"the same value"), &[]);
+        }
+        let Batch { header, body } = builder.build().unwrap();
+        let records: Bytes = [header.as_bytes().as_slice(), &body].concat().into();
+        let (error, base) = produce(&client, topic, 0, records);
+        assert_eq!(error, ErrorCode::None, "{topic} {codec:?}");
+        let request = fetch_request(topic, 0, base);
+        let answer = ask!(client, Fetch 12, request => FetchResponseData);
+        let records = answer.responses[0].partitions[0].records.clone().unwrap();
+        let header = BatchHeader::read(&records).unwrap();
+        assert_eq!(header.record_count(), 50);
+        assert_eq!(header.with_computed_crc(&records[HEADER_BYTES..]), header);
+        header.compression()
+    };
+    let codecs = [
+        ("producer", None),
+        ("uncompressed", Some(Compression::None)),
+        ("gzip", Some(Compression::Gzip)),
+        ("snappy", Some(Compression::Snappy)),
+        ("lz4", Some(Compression::Lz4)),
+        ("zstd", Some(Compression::Zstd)),
+    ];
+    for (name, expected) in codecs {
+        broker.create_topic(name, &[("compression.type", name)]);
+        for codec in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let expected = expected.unwrap_or(codec);
+            assert_eq!(stored(name, codec), expected as i16, "{name} {codec:?}");
+        }
+    }
+    let small = [
+        ("compression.type", "uncompressed"),
+        ("max.message.bytes", "200"),
+    ];
+    broker.create_topic("small", &small);
+    let mut builder = BatchBuilder::new(Compression::Zstd);
+    builder.push(1, None, Some(&[0; 1_000]), &[]);
+    let Batch { header, body } = builder.build().unwrap();
+    let records: Bytes = [header.as_bytes().as_slice(), &body].concat().into();
+    assert!(records.len() < 200);
+    let (error, _) = produce(&client, "small", 0, records);
+    assert_eq!(error, ErrorCode::MessageTooLarge);
 }
 
 #[test]

@@ -116,10 +116,16 @@ fn partition_count(
         if !matches!(topic.replication_factor, -1 | 1) {
             return Err(Refusal::new(
                 ErrorCode::InvalidReplicationFactor,
-                format!(
-                    "Replication factor: {} larger than available brokers: 1.",
-                    topic.replication_factor
-                ),
+                match topic.replication_factor {
+                    ..=0 => "Replication factor must be larger than 0, or -1 to use the default \
+                             value."
+                        .to_owned(),
+                    factor => format!(
+                        "Unable to replicate the partition {factor} time(s): only 1 broker is \
+                         registered. To have copies elsewhere, mirror the topic to another cluster \
+                         (sedge mirror create)."
+                    ),
+                },
             ));
         }
         return Ok(match topic.num_partitions {

@@ -10,6 +10,7 @@ use sedge_protocol::kafka::generated::describe_topic_partitions_response::{
     DescribeTopicPartitionsResponseTopic,
 };
 
+use super::told;
 use crate::handlers::Request;
 use crate::limits::DESCRIBE_PARTITIONS_MAX;
 
@@ -49,6 +50,7 @@ pub async fn handle(
         let topic = match topics.named(&name) {
             Ok(topic) => topic,
             Err(error) => {
+                let error = told(&name, error);
                 response.topics.push(refused(name, error));
                 continue;
             }

@@ -11,6 +11,7 @@ use sedge_protocol::kafka::generated::metadata_response::{
 };
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 
+use super::told;
 use crate::handlers::request::{Request, Topic, Topics};
 
 pub async fn handle(request: &Request, message: MetadataRequestData) -> MetadataResponseData {
@@ -88,7 +89,7 @@ async fn find(
                 Err(error) => error,
             }
         }
-        Err(error) => error,
+        Err(error) => told(name.as_str(), error),
     };
     refused
         .with_name(Some(name))
