@@ -17,6 +17,7 @@ mod fuzz;
 mod image;
 mod lint;
 mod packages;
+mod packaging;
 mod process;
 mod sbom;
 mod setup;
@@ -107,6 +108,20 @@ enum Task {
         /// Log all writes and flushes of the card to FILE
         #[arg(long, value_name = "FILE")]
         write_log: Option<PathBuf>,
+    },
+    /// Make packages for machines that have an operating system: deb, tarball, oci
+    Package {
+        #[arg(value_enum)]
+        form: packaging::Form,
+        /// Name of a file in targets/, without .toml; can be given more than once
+        #[arg(long, required = true)]
+        target: Vec<String>,
+        /// A broker for the target that was built before, one for each; otherwise it is built
+        #[arg(long, value_name = "FILE")]
+        broker: Vec<PathBuf>,
+        /// Directory of the packages [default: packages in cargo's target directory]
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
     },
     /// Build with and without the plugin compiler, and check the sizes of binaries and images
     /// against their budgets
@@ -203,6 +218,19 @@ fn run(task: Task) -> Result<()> {
                 write_log,
             };
             image::run::run(&workspace, &Board::read(&workspace, &board)?, &options)
+        }
+        Task::Package {
+            form,
+            target,
+            broker,
+            directory,
+        } => {
+            let inputs = packaging::Inputs {
+                targets: target,
+                brokers: broker,
+                directory,
+            };
+            packaging::run(&workspace, form, &inputs)
         }
         Task::Sizes => {
             setup::run(&workspace, Purpose::Demo)?;

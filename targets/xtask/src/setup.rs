@@ -98,6 +98,16 @@ pub fn for_images() -> Result<()> {
     apt::ensure_files(&[("/usr/sbin/mke2fs", "e2fsprogs")])
 }
 
+/// Installs what makes packages.
+pub fn for_packages() -> Result<()> {
+    apt::ensure_programs(&[
+        ("dpkg-deb", "dpkg"),
+        ("gzip", "gzip"),
+        ("sha256sum", "coreutils"),
+        ("tar", "tar"),
+    ])
+}
+
 /// Installs what boots the image of a `qemu-` board.
 pub fn for_qemu(qemu: &Qemu) -> Result<()> {
     let emulator = match qemu.program.as_str() {
@@ -130,8 +140,10 @@ fn for_tests(workspace: &Workspace) -> Result<()> {
     kafka::ensure(workspace)?;
     println!("setup: clients");
     clients::ensure(workspace)?;
-    println!("setup: images");
+    println!("setup: images and packages");
     for_images()?;
+    for_packages()?;
+    apt::ensure_files(&[("/usr/sbin/debootstrap", "debootstrap")])?;
     for board in BOOTED_BY_TESTS {
         if let Some(qemu) = Board::read(workspace, board)?.qemu {
             for_qemu(&qemu)?;

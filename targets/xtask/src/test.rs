@@ -15,6 +15,7 @@ use crate::{
     builds::{self, Wanted},
     error::{Error, Result},
     image::{self, Inputs},
+    packaging::{self, Form},
     setup::{self, ARM_TEST_TRIPLE, Purpose},
     sizes,
     stages::Stages,
@@ -29,6 +30,8 @@ const SIZES: &str = "sizes";
 const ARM: &str = "arm";
 /// The images of the `qemu-` boards, which are made before their test.
 const IMAGE: &str = "image";
+/// The packages, which are made before their test.
+const PACKAGES: &str = "packages";
 
 /// The tests to run.
 #[derive(Debug)]
@@ -128,7 +131,7 @@ fn prepare(
         host: !only(&[UNIT]),
         arm: selected
             .iter()
-            .any(|stage| [ARM, SIZES, IMAGE].contains(&stage.as_str())),
+            .any(|stage| [ARM, SIZES, IMAGE, PACKAGES].contains(&stage.as_str())),
     };
     let builds = || builds::run(workspace, wanted);
     stages.run("builds", builds, String::clone)?;
@@ -183,6 +186,17 @@ fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
             // A plain `cargo test`, which has no images, ignores these tests.
             tally::run(command.args(["--", "--ignored", "--test-threads=1"]))
         }
+        PACKAGES => {
+            let directory = workspace.target.join("packages-for-tests");
+            packages(workspace, &directory, soak)?;
+            let mut command = acceptance(workspace, PACKAGES, soak);
+            let xtask = std::env::current_exe().map_err(Error::file("xtask"))?;
+            command
+                .env("SEDGE_XTASK", xtask)
+                .env("SEDGE_PACKAGES", directory);
+            // A plain `cargo test`, which has no packages, ignores these tests.
+            tally::run(command.args(["--", "--ignored", "--test-threads=1"]))
+        }
         file => tally::run(&mut acceptance(workspace, file, soak)),
     }
 }
@@ -203,6 +217,40 @@ fn images(workspace: &Workspace, directory: &Path) -> Result<PathBuf> {
         fs::copy(&image.broker, &broker).map_err(Error::file(&broker))?;
     }
     Ok(brokers)
+}
+
+/// Makes the packages that are tested in `directory`, of brokers that were built for other stages,
+/// and writes how they are made again.
+fn packages(workspace: &Workspace, directory: &Path, soak: bool) -> Result<()> {
+    const STATIC_HOST: &str = "x86_64-unknown-linux-musl";
+    let built = |triple: &str| match triple {
+        build::HOST_TRIPLE => workspace.broker(),
+        _ => workspace.target.join(triple).join("release/sedge"),
+    };
+    let mut statics = vec![ARM_TEST_TRIPLE];
+    if soak {
+        let target = Target::read(workspace, STATIC_HOST)?;
+        setup::for_target(workspace, &target)?;
+        build::run(workspace, &target, Compiler::Out)?;
+        statics.push(STATIC_HOST);
+    }
+    let made = [
+        (Form::Deb, vec![build::HOST_TRIPLE, ARM_TEST_TRIPLE]),
+        (Form::Tarball, vec![ARM_TEST_TRIPLE]),
+        (Form::Oci, statics),
+    ];
+    let mut lines = String::new();
+    for (form, triples) in made {
+        let inputs = packaging::Inputs {
+            brokers: triples.iter().map(|triple| built(triple)).collect(),
+            targets: triples.into_iter().map(str::to_owned).collect(),
+            directory: Some(directory.to_owned()),
+        };
+        packaging::run(workspace, form, &inputs)?;
+        lines.push_str(&inputs.line(form));
+    }
+    let path = directory.join("made");
+    fs::write(&path, lines).map_err(Error::file(&path))
 }
 
 /// Writes a script beside `binary` that runs it under the target's emulator as if it were native.

@@ -328,7 +328,7 @@ fn uuid(name: &str) -> String {
 }
 
 /// Returns the time of the last commit, or `SOURCE_DATE_EPOCH`, in seconds since 1970.
-fn built(workspace: &Workspace) -> Result<u64> {
+pub fn built(workspace: &Workspace) -> Result<u64> {
     let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(seconds) => seconds,
         Err(_) => process::output(
