@@ -481,4 +481,21 @@ mod tests {
         drop(check("192.0.2.7", Ok(())));
         assert_eq!(connections.lock().by_address.len(), 3);
     }
+
+    #[test]
+    fn limits_change_while_connections_are_open() {
+        let connections = connections(2);
+        let limits = |of_each| AddressLimits::new(of_each, BTreeMap::new());
+        let first = admit(&connections, 1).0.unwrap();
+        connections.set_limits(1, limits(usize::MAX));
+        let refused = admit(&connections, 2).0.unwrap_err();
+        assert_eq!(refused, Full::Broker { max: 1 });
+        connections.set_limits(5, limits(1));
+        let refused = admit(&connections, 2).0.unwrap_err();
+        assert!(matches!(refused, Full::Address { max: 1, .. }), "{refused}");
+        connections.set_limits(5, limits(2));
+        let second = admit(&connections, 2).0.unwrap();
+        assert_eq!(connections.count(), 2);
+        drop((first, second));
+    }
 }

@@ -99,3 +99,34 @@ impl Rate {
         bucket.spend(1.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_of_the_broker_changes_and_a_listener_keeps_its_own() {
+        let own = BTreeMap::from([("LAN".to_owned(), 7)]);
+        let rates = Rates::new(&CreationRates {
+            broker: None,
+            listeners: own,
+        });
+        let of = |listener: &str| {
+            let all = rates.of(listener).map(|rate| rate.per_second);
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(of("LAN"), [7.0]);
+        assert!(of("WAN").is_empty());
+        rates.set_broker(Some(3));
+        assert_eq!((of("LAN"), of("WAN")), (vec![3.0, 7.0], vec![3.0]));
+        let before = rates.of("WAN").next().unwrap();
+        rates.set_broker(Some(3));
+        let after = rates.of("WAN").next().unwrap();
+        assert!(
+            Arc::ptr_eq(&before, &after),
+            "what was spent is not forgotten"
+        );
+        rates.set_broker(None);
+        assert!(of("WAN").is_empty());
+    }
+}

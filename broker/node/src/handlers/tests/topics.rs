@@ -101,9 +101,10 @@ fn metadata_names_what_is_there_and_creates_what_may_be() {
     };
     let unknown = ErrorCode::UnknownTopicOrPartition;
     let by_unknown_id = ErrorCode::UnknownTopicId;
+    let illegal = ErrorCode::InvalidTopicException;
     assert_eq!(
         codes(&found),
-        [unknown, ErrorCode::None, by_unknown_id, unknown]
+        [unknown, ErrorCode::None, by_unknown_id, illegal]
     );
     assert_eq!(found.topics[1].name, Some(text("b")));
     let created = metadata(&client, Some(wanted), true);
