@@ -126,3 +126,22 @@ async fn keep_logbook(logbook: Arc<Logbook>, log: Arc<Log>) {
         blocking::unblock(move || logbook.enter(&log.clock, &*log.store)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_broker::TestBroker;
+
+    #[test]
+    fn the_topic_with_the_shortest_interval_decides_when_the_log_is_flushed() {
+        let broker = TestBroker::start(&[]);
+        let shortest = || shortest_flush(&broker.broker.log.metadata.load());
+        broker.create_topic("a", &[]);
+        assert!(shortest() > Duration::from_hours(1));
+        broker.create_topic("b", &[("flush.ms", "50")]);
+        broker.create_topic("c", &[("flush.ms", "70")]);
+        assert_eq!(shortest(), Duration::from_millis(50));
+        broker.create_topic("d", &[("flush.ms", "0")]);
+        assert_eq!(shortest(), Duration::from_millis(1));
+    }
+}
