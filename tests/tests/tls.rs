@@ -9,6 +9,8 @@ mod certificates;
 mod clients;
 #[path = "tls/console.rs"]
 mod console;
+#[path = "tls/device.rs"]
+mod device;
 #[path = "tls/handshakes.rs"]
 mod handshakes;
 #[path = "tls/mirror.rs"]

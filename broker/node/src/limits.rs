@@ -438,6 +438,19 @@ pub const SCRAPE_BYTES_MAX: u64 = 4 << 20;
 /// Time for a console to answer a command.
 pub const SCRAPE_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Time in which a device takes the next piece of an update.
+pub const DEVICE_SILENCE_MAX: Duration = Duration::from_mins(1);
+
+/// Time for a device's answer to an update: longer than its console waits for the device's init.
+pub const DEVICE_ANSWER_TIME_MAX: Duration = Duration::from_mins(6);
+
+/// Time for the trial of an updated slot: the device ends it after twelve minutes, and then needs
+/// to start again.
+pub const TRIAL_WAIT_MAX: Duration = Duration::from_mins(25);
+
+/// Time between two looks at a device on trial.
+pub const TRIAL_ASKED_EVERY: Duration = Duration::from_secs(2);
+
 /// Files of a plugin's project that `sedge plugin dev` watches. A project has some dozens; more are
 /// a folder that was not meant.
 pub const WATCHED_FILES_MAX: usize = 10_000;

@@ -47,5 +47,6 @@ pub use error::{Error, Missing, ViewsError};
 pub use ids::{SegmentId, Sequence};
 pub use log_store::{open, open_with};
 pub use memory::MemoryStore;
+pub use meta::FORMAT;
 pub use segment::{Found, scan_segment};
 pub use store::Store;

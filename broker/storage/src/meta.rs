@@ -12,8 +12,9 @@ use rustix::fs::FlockOperation;
 use crate::api::{Identity, Options};
 use crate::error::{Error, io_error};
 
-/// The format of the directory as a whole.
-const FORMAT: u32 = 1;
+/// The format of the directory as a whole. A version that raises it must leave the directory as it
+/// is while its device's slot is on trial (`targets/init`), or the device cannot go back.
+pub const FORMAT: u32 = 1;
 pub(crate) const META: &str = "meta.toml";
 const FIRST_LINE: &str = "# Written once, with its checksum. Do not change.";
 const FIRST_LINE_WITHOUT_SUM: &str = "# Written once. Do not change.\n";

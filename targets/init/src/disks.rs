@@ -60,7 +60,8 @@ impl Partition {
         Some(Self { name })
     }
 
-    fn device(&self) -> PathBuf {
+    /// Returns the partition's device.
+    pub fn device(&self) -> PathBuf {
         Path::new("/dev").join(&self.name)
     }
 
@@ -76,6 +77,10 @@ impl Partition {
         let options = Some(options.as_c_str()).filter(|options| !options.is_empty());
         mount(self.device(), at, file_system, flags, options)?;
         Ok(())
+    }
+
+    pub fn bytes(&self) -> io::Result<u64> {
+        Ok(self.number("size")? * BLOCK as u64)
     }
 
     fn number(&self, what: &str) -> io::Result<u64> {
@@ -129,7 +134,7 @@ impl Partition {
 
     /// Extends the file system, mounted at `mounted`, to its partition.
     pub fn fill(&self, mounted: &str) -> io::Result<()> {
-        let bytes = self.number("size")? * BLOCK as u64;
+        let bytes = self.bytes()?;
         let blocks = bytes / EXT4_BLOCK;
         let has = rustix::fs::statvfs(mounted)?.f_blocks;
         // What the file system itself takes is not counted in `has`.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ const ETHERNET: &str = "1";
 
 /// The time servers that leases named.
 pub static TIME_SERVERS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Whether an interface has had an address and a carrier since the start.
+pub static HAS_ADDRESS: AtomicBool = AtomicBool::new(false);
 
 /// Brings interfaces up as they appear. Does not return.
 pub fn run(settings: &Settings) {
@@ -142,6 +145,8 @@ fn bring_up(name: &str, fixed: Option<&Fixed>) -> io::Result<()> {
             fixed.address,
             fixed.prefix
         );
+        interface.wait_for_carrier();
+        HAS_ADDRESS.store(true, Ordering::Relaxed);
         return Ok(());
     }
     let mut held: Option<Lease> = None;
@@ -177,6 +182,7 @@ fn use_lease(interface: &Interface, lease: &Lease, held: Option<&Lease>) -> io::
     }
     let own = interface.address(address, prefix);
     interface.take(own, lease.gateway, &lease.name_servers)?;
+    HAS_ADDRESS.store(true, Ordering::Relaxed);
     let servers = lease.time_servers.iter().map(Ipv4Addr::to_string).collect();
     *TIME_SERVERS.lock().unwrap_or_else(PoisonError::into_inner) = servers;
     if held.is_none_or(|old| old.address != address) {

@@ -52,6 +52,19 @@ pub fn keep(line: &str) {
     }
 }
 
+/// Returns the log in memory, the oldest line first.
+pub fn all() -> String {
+    let paths = lock()
+        .memory
+        .as_ref()
+        .map(|file| [file.older(), file.path.clone()]);
+    let paths = paths.into_iter().flatten();
+    let texts = paths.filter_map(|path| fs::read(path).ok());
+    texts
+        .map(|text| String::from_utf8_lossy(&text).into_owned())
+        .collect()
+}
+
 /// Keeps the log in memory from now on.
 pub fn to_memory(directory: &Path) {
     lock().memory = Rotating::open(directory, MEMORY_BYTES_MAX).ok();
@@ -94,9 +107,13 @@ impl Rotating {
         })
     }
 
+    fn older(&self) -> PathBuf {
+        self.path.with_extension("log.1")
+    }
+
     fn write(&mut self, line: &str) -> io::Result<()> {
         if self.bytes >= self.bytes_max {
-            fs::rename(&self.path, self.path.with_extension("log.1"))?;
+            fs::rename(&self.path, self.older())?;
             self.file = File::create(&self.path)?;
             self.bytes = 0;
         }

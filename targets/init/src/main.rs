@@ -4,13 +4,16 @@
 //! The order is that of what the broker needs: its slot, the configuration, the data partition.
 //! Network and time servers are waited for in threads of their own, while the broker serves.
 
+mod agent;
 mod disks;
+mod identity;
 mod interfaces;
 mod journal;
 mod kernel;
 mod slot;
 mod supervisor;
 mod time;
+mod update;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -22,8 +25,10 @@ use std::time::Duration;
 use rustix::mount::{MountFlags, mount, mount_move};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use sedge_init::settings::{self, Settings};
+use sedge_init::trial::TRIAL_MAX;
 
 use disks::Partition;
+use identity::Identity;
 use supervisor::{Supervisor, USER};
 
 /// Modules of the kernel, in the order in which they are loaded.
@@ -37,6 +42,8 @@ const PAUSE_WITHOUT_DATA: Duration = Duration::from_secs(30);
 /// Descriptors that the broker may have open.
 const DESCRIPTORS: u64 = 65_536;
 const STACK_BYTES: usize = 128 << 10;
+/// Time that the supervisor has to end a trial that took too long.
+const TRIAL_GRACE: Duration = Duration::from_secs(30);
 const WATCHDOG_DEFAULT_S: u64 = 60;
 
 fn main() -> ExitCode {
@@ -64,6 +71,8 @@ fn start() -> io::Result<std::convert::Infallible> {
     journal::to_memory(Path::new("/run/log"));
     say!("slot {}", slot.letter());
     let settings = read_settings();
+    let identity = Identity::read(slot, &settings);
+    let is_on_trial = watch_trial(&identity);
     // Best effort: with fewer descriptors, the broker takes fewer connections.
     let limit = Some(DESCRIPTORS);
     let _ = setrlimit(
@@ -78,8 +87,15 @@ fn start() -> io::Result<std::convert::Infallible> {
     start_thread("interfaces", move || interfaces::run(&for_network));
     let timeout = settings::word(&command_line, "watchdog").and_then(|word| word.parse().ok());
     let timeout = Duration::from_secs(timeout.unwrap_or(WATCHDOG_DEFAULT_S));
-    let supervisor = Supervisor::new(timeout, slot)?;
+    let supervisor = Supervisor::new(timeout, identity.clone(), is_on_trial)?;
     mount_data(settings::word(&command_line, "data").unwrap_or_default());
+    identity::settle(slot);
+    if !is_on_trial && let Err(error) = identity.remember_revoked() {
+        say!("the revoked keys cannot be written: {error}");
+    }
+    if let Err(error) = agent::start(identity) {
+        say!("the device takes no updates: {error}");
+    }
     time::start();
     if settings.log_to_disk
         && let Err(error) = journal::to_disk(Path::new("/data/log"))
@@ -88,6 +104,26 @@ fn start() -> io::Result<std::convert::Infallible> {
     }
     start_thread("time", move || time::run(&settings.time_servers));
     supervisor.run()
+}
+
+/// Returns whether the slot is on trial. Then the device goes back if the trial does not end, which
+/// also holds if the data partition cannot be mounted or the supervisor hangs.
+fn watch_trial(identity: &Identity) -> bool {
+    let is_on_trial = slot::is_on_trial(identity.slot).unwrap_or_else(|error| {
+        say!("the boot partition cannot be read: {error}");
+        false
+    });
+    if is_on_trial {
+        say!("slot {} is on trial", identity.slot.letter());
+        let identity = identity.clone();
+        start_thread("trial", move || {
+            thread::sleep((TRIAL_MAX + TRIAL_GRACE).saturating_sub(journal::uptime()));
+            if slot::is_on_trial(identity.slot).unwrap_or(true) {
+                supervisor::fail(&identity, "its trial did not end");
+            }
+        });
+    }
+    is_on_trial
 }
 
 fn mount_kernel_s() -> io::Result<()> {

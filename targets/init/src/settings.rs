@@ -3,6 +3,13 @@
 
 use std::net::Ipv4Addr;
 
+use crate::keys::{self, PublicKey};
+
+/// The key of the public keys that may sign updates.
+pub const TRUSTED_KEYS: &str = "update.trusted.keys";
+/// The key of the public keys that may not sign updates any more.
+pub const REVOKED_KEYS: &str = "update.revoked.keys";
+
 /// The slot that the boot loader chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
@@ -17,6 +24,15 @@ impl Slot {
             Self::B => 'b',
         }
     }
+
+    /// Returns the slot that an update is written to while this one runs.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
 }
 
 /// Returns the value of `sedge.NAME=VALUE` on the kernel's command line.
@@ -26,6 +42,13 @@ pub fn word<'a>(command_line: &'a str, name: &str) -> Option<&'a str> {
             .strip_prefix(name)?
             .strip_prefix('=')
     })
+}
+
+/// Returns the value of a line `KEY=VALUE`; empty if there is none.
+pub fn value<'a>(text: &'a str, key: &str) -> &'a str {
+    let mut lines = text.lines();
+    let found = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    found.unwrap_or_default()
 }
 
 /// Returns the slot of the kernel's command line; A if it has none.
@@ -48,6 +71,10 @@ pub struct Settings {
     pub time_servers: Vec<String>,
     /// Whether the log is kept on the data partition too.
     pub log_to_disk: bool,
+    /// Keys of updates, besides those of the image.
+    pub trusted_keys: Vec<PublicKey>,
+    /// Keys whose updates are refused, besides those of the images.
+    pub revoked_keys: Vec<PublicKey>,
 }
 
 /// A fixed address.
@@ -79,12 +106,14 @@ impl Settings {
                 "network.gateway" => value.parse().ok().map(|address| gateway = Some(address)),
                 "network.dns" => list(value).map(|servers| name_servers = servers),
                 "ntp.servers" => list(value).map(|servers| settings.time_servers = servers),
+                TRUSTED_KEYS => keys::read(value).map(|keys| settings.trusted_keys = keys),
+                REVOKED_KEYS => keys::read(value).map(|keys| settings.revoked_keys = keys),
                 "log.to.disk" => value.parse().ok().map(|is_on| settings.log_to_disk = is_on),
                 _ => {
                     wrong.push(format!(
                         "device.properties:{}: `{key}` is no key; there are hostname, \
                          network.interface, network.address, network.gateway, network.dns, \
-                         ntp.servers, log.to.disk",
+                         ntp.servers, log.to.disk, {TRUSTED_KEYS}, {REVOKED_KEYS}",
                         number + 1
                     ));
                     continue;
@@ -164,6 +193,23 @@ mod tests {
         assert_eq!(settings.hostname.as_deref(), Some("till-7"));
         assert_eq!(settings.time_servers, ["time.example", "10.1.2.1"]);
         assert!(settings.log_to_disk);
+    }
+
+    #[test]
+    fn a_value_is_that_of_its_line() {
+        let text = "board=x\nboard.b=y\nbuilt=1=2\n";
+        assert_eq!((value(text, "board"), value(text, "built")), ("x", "1=2"));
+        assert_eq!(value(text, "boar"), "");
+    }
+
+    #[test]
+    fn keys_of_updates_are_read() {
+        let key = "MCowBQYDK2VwAyEA6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=";
+        let text = format!("update.trusted.keys={key}, {key}\nupdate.revoked.keys={key}\n");
+        let (settings, wrong) = Settings::read(&text);
+        assert_eq!(wrong, [""; 0]);
+        assert_eq!(settings.trusted_keys.len(), 2);
+        assert_eq!(settings.revoked_keys.len(), 1);
     }
 
     #[test]

@@ -8,14 +8,17 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use sedge_init::health::{Health, Verdict};
-use sedge_init::settings::Slot;
+use sedge_init::trial::{Outcome, Trial};
 
-use crate::{journal, kernel, say, slot};
+use crate::identity::{self, Identity};
+use crate::{agent, interfaces, journal, kernel, say};
 
 const BROKER: &str = "/usr/bin/sedge";
 /// The user of the broker; root of the image names it.
@@ -38,6 +41,16 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 const LINE_BYTES_MAX: u64 = 8 << 10;
 /// Lines of the broker that are kept to say why it ended.
 const LAST_LINES: usize = 4;
+/// Time in which the broker writes what it has and ends, before a restart that was asked for.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// Whether an operator asked for a restart.
+static RESTARTS: AtomicBool = AtomicBool::new(false);
+
+/// Asks for a restart, which the supervisor does.
+pub fn ask_for_restart() {
+    RESTARTS.store(true, Ordering::Relaxed);
+}
 
 /// The broker's last lines on standard error.
 type LastLines = Arc<Mutex<VecDeque<String>>>;
@@ -48,16 +61,18 @@ pub struct Supervisor {
     watchdog: Option<File>,
     silence_max: Duration,
     health: Health,
-    slot: Slot,
+    identity: Identity,
+    /// `None` if the slot is good.
+    trial: Option<Trial>,
     /// Why the owner's configuration is not used.
     notice: Option<String>,
     last_lines: LastLines,
-    is_named_good: bool,
     is_ready: bool,
 }
 
 impl Supervisor {
-    pub fn new(silence_max: Duration, slot: Slot) -> io::Result<Self> {
+    /// Prepares to run the broker of a slot that is good, or on trial.
+    pub fn new(silence_max: Duration, identity: Identity, is_on_trial: bool) -> io::Result<Self> {
         let _ = fs::remove_file(NOTIFY);
         let messages = UnixDatagram::bind(NOTIFY)?;
         messages.set_read_timeout(Some(LOOKED_AT_EVERY))?;
@@ -70,10 +85,10 @@ impl Supervisor {
             watchdog: watchdog(silence_max),
             silence_max,
             health: Health::new(silence_max, journal::uptime()),
-            slot,
+            identity,
+            trial: is_on_trial.then(Trial::default),
             notice: (!own.is_file()).then(|| lacking.to_owned()),
             last_lines: Arc::default(),
-            is_named_good: false,
             is_ready: false,
         })
     }
@@ -91,6 +106,10 @@ impl Supervisor {
                 Err(error) => say!("the broker cannot be started: {error}"),
             }
             self.health.handle_end();
+            if let Some(trial) = &mut self.trial {
+                trial.handle_end();
+            }
+            self.judge();
             self.feed_or_restart();
             thread::sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
@@ -119,6 +138,7 @@ impl Supervisor {
             .env("PATH", "/usr/bin")
             .env("NOTIFY_SOCKET", NOTIFY)
             .env("WATCHDOG_USEC", watchdog_us)
+            .env("DEVICE_SOCKET", agent::SOCKET)
             .uid(USER)
             .gid(USER)
             .current_dir(DATA)
@@ -140,6 +160,10 @@ impl Supervisor {
     fn watch(&mut self, broker: &mut Child) -> bool {
         loop {
             self.hear();
+            self.judge();
+            if RESTARTS.load(Ordering::Relaxed) {
+                self.restart(broker);
+            }
             match broker.try_wait() {
                 Ok(None) => {}
                 Ok(Some(status)) => {
@@ -169,10 +193,8 @@ impl Supervisor {
             }
             self.health.handle_alive(journal::uptime());
             self.is_ready = true;
-            if !self.is_named_good {
-                self.is_named_good = true;
-                let slot = self.slot;
-                crate::start_thread("slot", move || slot::name_good(slot));
+            if let Some(trial) = &mut self.trial {
+                trial.handle_alive(journal::uptime());
             }
         }
     }
@@ -181,16 +203,56 @@ impl Supervisor {
         say!("the broker ended: {status}");
         // The thread that reads may be a little behind.
         thread::sleep(PAUSE_FIRST);
-        if status.code() == Some(CONFIG) && self.notice.is_none() {
-            let last = self.last_lines.lock();
-            let last = last.unwrap_or_else(PoisonError::into_inner);
-            let why: Vec<&str> = last.iter().map(|line| line.trim()).collect();
+        // A slot on trial that cannot use the owner's configuration goes, and not the
+        // configuration.
+        if status.code() == Some(CONFIG) && self.notice.is_none() && self.trial.is_none() {
             self.notice = Some(format!(
                 "sedge.toml cannot be used, so the board's settings are used until the next \
                  restart: {}",
-                why.join("; ")
+                self.last_words()
             ));
         }
+    }
+
+    fn last_words(&self) -> String {
+        let last = self.last_lines.lock();
+        let last = last.unwrap_or_else(PoisonError::into_inner);
+        let lines: Vec<&str> = last.iter().map(|line| line.trim()).collect();
+        lines.join("; ")
+    }
+
+    /// Ends the trial of the slot, if it can be told how.
+    fn judge(&mut self) {
+        let has_address = interfaces::HAS_ADDRESS.load(Ordering::Relaxed);
+        let outcome = self.trial.as_ref().map_or(Outcome::Open, |trial| {
+            trial.outcome(journal::uptime(), has_address)
+        });
+        match outcome {
+            Outcome::Open => {}
+            Outcome::Good => {
+                self.trial = None;
+                let identity = self.identity.clone();
+                crate::start_thread("slot", move || commit(&identity));
+            }
+            Outcome::Failed => {
+                let why = format!("its broker did not stay well: {}", self.last_words());
+                fail(&self.identity, &why);
+            }
+        }
+    }
+
+    /// Stops the broker, and restarts the device.
+    fn restart(&mut self, broker: &mut Child) -> ! {
+        say!("a restart was asked for");
+        let asked = Pid::from_child(broker);
+        let until = Instant::now() + STOP_MAX;
+        // A broker that has ended already cannot be asked.
+        let _ = kill_process(asked, Signal::TERM);
+        while matches!(broker.try_wait(), Ok(None)) && Instant::now() < until {
+            self.hear();
+            self.feed_or_restart();
+        }
+        kernel::restart();
     }
 
     fn feed_or_restart(&mut self) -> Verdict {
@@ -205,6 +267,26 @@ impl Supervisor {
         }
         verdict
     }
+}
+
+fn commit(identity: &Identity) {
+    let slot = identity.slot.letter();
+    match identity.commit() {
+        Ok(()) => say!("slot {slot} is good"),
+        Err(error) => {
+            say!("slot {slot} cannot be named good, so the next start goes back: {error}");
+        }
+    }
+}
+
+/// Goes back to the other slot.
+pub fn fail(identity: &Identity, why: &str) -> ! {
+    let slot = identity.slot.letter();
+    say!("slot {slot} is not good, and the device goes back to the other one: {why}");
+    if let Err(error) = identity::end_update(identity.slot, "failed", why) {
+        say!("the end of the update cannot be written: {error}");
+    }
+    kernel::restart();
 }
 
 /// Opens the watchdog, which from then on wants to be fed.
@@ -266,12 +348,24 @@ fn announce(line: &str) {
     say!("{line}");
     let console = line.split_whitespace();
     let console = console.filter_map(|word| word.strip_prefix("console="));
+    if console_has_tls() {
+        // Its certificate is the owner's, and this process knows no CA.
+        return;
+    }
     for address in console.filter(|address| *address != "off") {
         match readiness(address) {
             Ok(answer) => say!("readiness: {}", answer.trim_end().replace('\n', "; ")),
             Err(error) => say!("readiness cannot be asked for at {address}: {error}"),
         }
     }
+}
+
+/// Returns whether the owner's configuration gives the console TLS.
+fn console_has_tls() -> bool {
+    let text = fs::read(OWN).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let mut lines = text.lines().filter(|line| line.contains("sedge.console"));
+    lines.any(|line| line.contains("https://"))
 }
 
 /// Returns the body of `/readyz`.

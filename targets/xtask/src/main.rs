@@ -83,6 +83,12 @@ enum Task {
         /// Directory of the image [default: images in cargo's target directory]
         #[arg(long, value_name = "DIR")]
         directory: Option<PathBuf>,
+        /// A public key whose updates the device takes; can be given more than once
+        #[arg(long, value_name = "KEY")]
+        trusted_key: Vec<String>,
+        /// A public key whose updates the device takes no more; can be given more than once
+        #[arg(long, value_name = "KEY")]
+        revoked_key: Vec<String>,
     },
     /// Write a board's image to a card or disk, and check what was written
     Flash {
@@ -193,11 +199,15 @@ fn run(task: Task) -> Result<()> {
             config,
             broker,
             directory,
+            trusted_key,
+            revoked_key,
         } => {
             let inputs = image::Inputs {
                 config,
                 broker,
                 directory,
+                trusted_keys: trusted_key,
+                revoked_keys: revoked_key,
             };
             image::make(&workspace, &Board::read(&workspace, &board)?, &inputs).map(drop)
         }

@@ -16,6 +16,7 @@ use crate::{
     error::{Error, Result},
     image::{self, Inputs},
     packaging::{self, Form},
+    process,
     setup::{self, ARM_TEST_TRIPLE, Purpose},
     sizes,
     stages::Stages,
@@ -206,11 +207,22 @@ fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
 fn images(workspace: &Workspace, directory: &Path) -> Result<PathBuf> {
     let brokers = directory.join("brokers");
     fs::create_dir_all(&brokers).map_err(Error::file(&brokers))?;
+    let (own, revoked) = (key(directory, "key.pem")?, key(directory, "revoked.pem")?);
+    let trusted_keys = vec![own, revoked.clone()];
+    let lines = trusted_keys
+        .iter()
+        .map(|key| format!("--trusted-key\n{key}\n"));
+    let lines: String = lines.collect();
+    // For the test that makes an image again.
+    let keys = directory.join("keys");
+    fs::write(&keys, format!("{lines}--revoked-key\n{revoked}\n")).map_err(Error::file(&keys))?;
     for board in setup::BOOTED_BY_TESTS {
         let inputs = Inputs {
             config: Some(workspace.root.join("tests/tests/image/sedge.toml")),
             directory: Some(directory.to_owned()),
-            ..Inputs::default()
+            broker: None,
+            trusted_keys: trusted_keys.clone(),
+            revoked_keys: vec![revoked.clone()],
         };
         let image = image::make(workspace, &Board::read(workspace, board)?, &inputs)?;
         let broker = brokers.join(board);
@@ -251,6 +263,20 @@ fn packages(workspace: &Workspace, directory: &Path, soak: bool) -> Result<()> {
     }
     let path = directory.join("made");
     fs::write(&path, lines).map_err(Error::file(&path))
+}
+
+/// Returns the public key of a private one, which is made if it is not there yet.
+fn key(directory: &Path, name: &str) -> Result<String> {
+    let path = directory.join(name);
+    if !path.exists() {
+        let mut make = Command::new("openssl");
+        make.args(["genpkey", "-algorithm", "ed25519", "-out"]);
+        process::run_quietly(make.arg(&path))?;
+    }
+    let mut show = Command::new("openssl");
+    let shown = process::output(show.args(["pkey", "-pubout", "-in"]).arg(&path))?;
+    // Between BEGIN and END.
+    Ok(shown.lines().nth(1).unwrap_or_default().to_owned())
 }
 
 /// Writes a script beside `binary` that runs it under the target's emulator as if it were native.

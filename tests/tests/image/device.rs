@@ -1,6 +1,7 @@
 //! A device: a copy of an image in QEMU, with its console.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,12 +13,16 @@ use sedge_tests::{limits, tools};
 
 /// The device's listener, on this machine; `sedge.toml` advertises it.
 const PORT: u16 = 39_092;
+/// The device's console, on this machine.
+pub const CONSOLE: &str = "127.0.0.1:39644";
 /// Longest boot: QEMU emulates every instruction, perhaps beside other work.
-const BOOT: Duration = Duration::from_mins(4);
+pub const BOOT: Duration = Duration::from_mins(4);
 const TOPIC: &str = "readings";
 /// Where the partitions `boot` and `config` begin, for mtools.
 const BOOT_AT: &str = "1M";
 const CONFIG_AT: &str = "129M";
+/// Where the partition `root_b` begins.
+const ROOT_B_AT: u64 = 193 << 20;
 
 pub struct Device {
     board: String,
@@ -66,6 +71,27 @@ impl Device {
         run("mcopy", &mut copy);
     }
 
+    /// Returns a file of a FAT partition of the card.
+    pub fn get(&self, partition: &str, name: &str) -> String {
+        let mut show = Command::new("mtype");
+        show.args(["-i", &at(&self.card(), partition), &format!("::{name}")]);
+        run("mtype", &mut show)
+    }
+
+    /// Waits until the device writes to its slot B.
+    pub fn wait_for_write(&self) {
+        let card = File::open(self.card()).expect("the card");
+        let until = Instant::now() + BOOT;
+        let mut begin = [0; 4096];
+        while begin == [0; 4096] {
+            let late = Instant::now() > until;
+            assert!(!late, "slot B is not written:\n{}", self.console());
+            std::thread::sleep(Duration::from_millis(5));
+            card.read_exact_at(&mut begin, ROOT_B_AT)
+                .expect("the card is whole");
+        }
+    }
+
     /// The entries of the boot loader.
     pub fn boot_entries(&self) -> Vec<String> {
         let mut list = Command::new("mdir");
@@ -80,6 +106,7 @@ impl Device {
         let mut xtask = Command::new(xtask());
         xtask.args(["run", "--board", &self.board, "--forward"]);
         xtask.arg(format!("{PORT}:9092"));
+        xtask.args(["--forward", "39644:9644"]);
         xtask.arg("--card").arg(self.card());
         self.qemu = Some(Process::spawn("qemu", &mut xtask));
     }
@@ -108,8 +135,8 @@ impl Device {
     }
 
     pub fn console(&self) -> String {
-        let qemu = self.qemu.as_ref().expect("the device runs");
-        qemu.output().stdout.join("\n")
+        let qemu = self.qemu.as_ref();
+        qemu.map_or_else(String::new, |qemu| qemu.output().stdout.join("\n"))
     }
 
     /// Makes the image again in a directory of its own.
@@ -121,6 +148,8 @@ impl Device {
         // A nested cargo might see another environment and build the broker again.
         xtask.arg("--broker");
         xtask.arg(from_environment("SEDGE_BROKERS").join(&self.board));
+        let keys = fs::read_to_string(images().join("keys")).expect("the keys of the image");
+        xtask.args(keys.lines());
         run("xtask image", &mut xtask);
         self.directory.join(&format!("{}.img", self.board))
     }
@@ -164,7 +193,8 @@ fn at(card: &Path, partition: &str) -> String {
     format!("{}@@{at}", card.display())
 }
 
-fn images() -> PathBuf {
+/// The directory with the images and with the keys that they trust.
+pub fn images() -> PathBuf {
     from_environment("SEDGE_IMAGES")
 }
 
@@ -178,7 +208,7 @@ fn from_environment(name: &str) -> PathBuf {
     PathBuf::from(value)
 }
 
-fn run(name: &str, command: &mut Command) -> String {
+pub fn run(name: &str, command: &mut Command) -> String {
     let done = Process::run(name, command, b"", BOOT);
     tools::must(done, name).stdout
 }

@@ -3,6 +3,9 @@
 //! `cargo xtask test --only image` makes the images and runs these tests.
 
 mod device;
+mod operator;
+mod slot;
+mod updates;
 
 use std::fs;
 use std::time::Instant;

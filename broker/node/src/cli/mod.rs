@@ -5,6 +5,7 @@ mod config;
 mod connect;
 mod data;
 mod demo;
+mod device;
 pub(crate) mod doctor;
 mod flags;
 mod group;
@@ -13,6 +14,7 @@ mod plugin;
 mod scrape;
 mod security;
 mod serve;
+mod signing;
 mod topic;
 mod user;
 
@@ -59,9 +61,11 @@ enum Command {
     Backup(backup::BackupCommand),
     /// Make certificates for listeners and clients.
     Security(security::SecurityCommand),
+    /// Update, restart and describe devices with an image of sedge.
+    Device(device::DeviceCommand),
     /// Check or show the configuration.
     Config(config::ConfigCommand),
-    /// Print the version.
+    /// Print the version, and the newest format of data that is read.
     Version,
 }
 
@@ -83,8 +87,13 @@ pub fn main() -> ExitCode {
         Some(Command::Doctor(command)) => command.run(),
         Some(Command::Backup(command)) => command.run(),
         Some(Command::Security(command)) => command.run(),
+        Some(Command::Device(command)) => command.run(),
         Some(Command::Config(command)) => command.run(),
-        Some(Command::Version) => output::line(format_args!("sedge {}", crate::VERSION)),
+        Some(Command::Version) => output::line(format_args!(
+            "sedge {}\ndata format {}",
+            crate::VERSION,
+            sedge_storage::FORMAT
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

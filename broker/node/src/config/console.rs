@@ -10,6 +10,8 @@ use crate::tls::ServerTls;
 
 /// The key of the token for all pages.
 pub const TOKEN: &str = "sedge.console.token";
+/// The key of the token for `/device`.
+pub const DEVICE_TOKEN: &str = "sedge.console.device.token";
 /// The key of the token for `/metrics` alone.
 pub const METRICS_TOKEN: &str = "sedge.console.metrics.token";
 
@@ -33,6 +35,8 @@ pub struct ConsoleTokens {
     pub viewer: Option<Secret>,
     /// Opens `/metrics` alone, for the program that collects them.
     pub metrics: Option<Secret>,
+    /// Opens all pages, and lets an operator update and restart the device. Without it, nobody may.
+    pub device: Option<Secret>,
 }
 
 impl ConsoleTokens {
@@ -56,7 +60,7 @@ impl ConsoleTokens {
 
     /// Returns a warning if tokens for a console without TLS at `address` cross the network.
     pub fn are_shown(&self, address: IpAddr) -> Option<String> {
-        if address.is_loopback() || !self.are_set() {
+        if address.is_loopback() || !(self.are_set() || self.device.is_some()) {
             return None;
         }
         Some(format!(

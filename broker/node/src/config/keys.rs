@@ -69,6 +69,9 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
          any, only plugins that one of them signed are deployed and run (`sedge plugin sign`)"),
     long("sedge.cache.bytes", None, Takes::Between(256 * KIB, 4 * GIB),
         "Cache of the views: small 1 MiB, standard 16 MiB"),
+    key("sedge.console.device.token", ConfigType::Password, None, Takes::Anything,
+        "Token with which `sedge device` updates, restarts and describes the device that the \
+         broker runs on, if that has an image of sedge; without it, nobody may"),
     key("sedge.console.metrics.token", ConfigType::Password, None, Takes::Anything,
         "Token that opens /metrics alone; send it as Authorization: Bearer TOKEN"),
     key("sedge.console.token", ConfigType::Password, None, Takes::Anything,

@@ -421,6 +421,7 @@ impl Reader<'_> {
         let tokens = ConsoleTokens {
             viewer: self.parsed(console::TOKEN, console::parse_token),
             metrics: self.parsed(console::METRICS_TOKEN, console::parse_token),
+            device: self.parsed(console::DEVICE_TOKEN, console::parse_token),
         };
         let (address, has_tls) = self.parsed(ADDRESS, console::parse_address).flatten()?;
         if let Some(why) = tokens.insecurity_as_written(&address)

@@ -19,6 +19,8 @@ pub enum Wanted {
     Alive,
     Metrics,
     Everything,
+    /// The device that the broker runs on: its log, an update, a restart.
+    Device,
 }
 
 /// What a request may see.
@@ -39,6 +41,7 @@ type Digest = [u8; SHA256_OUTPUT_LEN];
 pub struct Access {
     viewer: Option<Digest>,
     metrics: Option<Digest>,
+    device: Option<Digest>,
 }
 
 impl Access {
@@ -47,18 +50,22 @@ impl Access {
         Self {
             viewer: digest_of(&tokens.viewer),
             metrics: digest_of(&tokens.metrics),
+            device: digest_of(&tokens.device),
         }
     }
 
     /// Decides by a request's headers.
     pub fn check(&self, headers: &HeaderMap, wanted: Wanted) -> Verdict {
-        if wanted == Wanted::Alive || (self.viewer.is_none() && self.metrics.is_none()) {
+        let is_open = self.viewer.is_none() && self.metrics.is_none();
+        if wanted == Wanted::Alive || (is_open && wanted != Wanted::Device) {
             return Verdict::Allowed;
         }
         let Some(shown) = token(headers).map(|token| sha256(&token)) else {
             return Verdict::Unknown;
         };
         match wanted {
+            _ if self.device == Some(shown) => Verdict::Allowed,
+            Wanted::Device if self.viewer == Some(shown) => Verdict::Denied,
             _ if self.viewer == Some(shown) => Verdict::Allowed,
             Wanted::Metrics if self.metrics == Some(shown) => Verdict::Allowed,
             _ if self.metrics == Some(shown) => Verdict::Denied,
@@ -102,10 +109,11 @@ mod tests {
     #[test]
     fn a_token_opens_what_it_is_for() {
         use Verdict::{Allowed, Denied, Unknown};
-        use Wanted::{Alive, Everything, Metrics};
+        use Wanted::{Alive, Device, Everything, Metrics};
         let access = Access::new(&ConsoleTokens {
             viewer: Some(secret("0123456789abcdef")),
             metrics: Some(secret("metrics-metrics-")),
+            device: Some(secret("device-device-de")),
         });
         let check = |header: &str, wanted, expected| {
             let mut headers = HeaderMap::new();
@@ -130,6 +138,11 @@ mod tests {
         check("Basic MDEyMzQ1Njc4OWFiY2RlZg==", Everything, Unknown);
         check("Basic ?", Everything, Unknown);
         check("Digest 0123456789abcdef", Everything, Unknown);
+        check("Bearer device-device-de", Device, Allowed);
+        check("Bearer device-device-de", Everything, Allowed);
+        check("Bearer 0123456789abcdef", Device, Denied);
+        check("Bearer metrics-metrics-", Device, Denied);
+        check("", Device, Unknown);
     }
 
     #[test]
@@ -137,9 +150,10 @@ mod tests {
         let none = HeaderMap::new();
         let open = Access::new(&ConsoleTokens::default());
         assert_eq!(open.check(&none, Wanted::Everything), Verdict::Allowed);
+        assert_eq!(open.check(&none, Wanted::Device), Verdict::Unknown);
         let tokens = ConsoleTokens {
-            viewer: None,
             metrics: Some(secret("metrics-metrics-")),
+            ..ConsoleTokens::default()
         };
         let verdict = Access::new(&tokens).check(&none, Wanted::Everything);
         assert_eq!(verdict, Verdict::Unknown);

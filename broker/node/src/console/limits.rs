@@ -20,6 +20,21 @@ pub const CONNECTION_LIFE: Duration = Duration::from_mins(1);
 /// Time for the last answer after that.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(10);
 
+/// Bytes of an update of the device: several times those of the largest image.
+pub const UPDATE_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of the device's answer: its log in memory has 512 KiB.
+pub const DEVICE_ANSWER_BYTES_MAX: u64 = 2 << 20;
+
+/// Time for the next bytes of an update, in either direction.
+pub const DEVICE_SILENCE_MAX: Duration = Duration::from_mins(1);
+
+/// Time for the device's answer: it reads all of an update back from a slow card first.
+pub const DEVICE_ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Requests to the device at once: an update, and others while it is under way.
+pub const DEVICE_REQUESTS_MAX: usize = 2;
+
 /// Pause of accepting when the process is out of file descriptors.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 

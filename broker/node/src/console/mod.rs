@@ -2,7 +2,8 @@
 //! process.
 //!
 //! It is read-only, has no sessions and loads nothing from elsewhere. It is not the admin
-//! interface: that is the Kafka protocol.
+//! interface: that is the Kafka protocol. On a device with an image of sedge, `/device` passes on
+//! what an operator asks the device, which is below the broker (`device.rs`).
 //!
 //! **Invariant:** with a token set, a request without one learns no more than whether the broker
 //! serves (`a_stranger_learns_nothing` in the tests).
@@ -10,6 +11,7 @@
 //! request, time.
 
 mod access;
+mod device;
 mod disk;
 pub(crate) mod limits;
 mod page;

@@ -22,6 +22,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 use super::access::{Access, Verdict, Wanted};
+use super::device::{Device, Reply};
 use super::status::Source;
 use super::{limits, page, series};
 use crate::config::{ConsoleTokens, HostPort};
@@ -59,6 +60,7 @@ pub async fn serve(
         metrics,
         access: Access::new(tokens),
         secure,
+        device: Device::of_this_process(),
         open: AtomicUsize::new(0),
     });
     let executor = Executor::new();
@@ -89,6 +91,7 @@ struct Console {
     metrics: Arc<Metrics>,
     access: Access,
     secure: Option<Secure>,
+    device: Device,
     open: AtomicUsize,
 }
 
@@ -119,19 +122,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> ReadWrite for T {}
 async fn welcome(mut stream: Async<TcpStream>, remote: SocketAddr, place: Place) {
     let console = &place.0;
     let Some((tls, net)) = console.secure.clone() else {
-        return converse(&mut stream, console).await;
+        let is_private = remote.ip().is_loopback();
+        return converse(&mut stream, console, is_private).await;
     };
     if let Some((socket, secured)) = SecureSocket::accept(stream, remote, tls, net).await {
         let session = socket.stream(secured);
         let (mut both, _) = session.halves();
-        converse(&mut both, console).await;
+        converse(&mut both, console, true).await;
         session.close();
     }
 }
 
-async fn converse(stream: &mut dyn ReadWrite, console: &Arc<Console>) {
-    let service =
-        service_fn(|request| async move { Ok::<_, Infallible>(console.answer(&request).await) });
+/// Answers the requests of a connection. `is_private` is false if others can read what it sends.
+async fn converse(stream: &mut dyn ReadWrite, console: &Arc<Console>, is_private: bool) {
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let answer = if request.uri().path().starts_with("/device") {
+            console.answer_of_device(request, is_private).await
+        } else {
+            console.answer(&request).await
+        };
+        Ok::<_, Infallible>(answer)
+    });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(SmolTimer::new())
@@ -148,8 +159,12 @@ async fn converse(stream: &mut dyn ReadWrite, console: &Arc<Console>) {
     if ended.is_none() {
         connection.as_mut().graceful_shutdown();
         let grace = async {
-            Timer::after(limits::CLOSE_GRACE).await;
-            Ok(())
+            loop {
+                Timer::after(limits::CLOSE_GRACE).await;
+                if !console.device.is_asked() {
+                    return Ok(());
+                }
+            }
         };
         let _ = future::or(connection, grace).await;
     }
@@ -216,6 +231,30 @@ impl Console {
             response.body_mut().0 = None;
         }
         response
+    }
+
+    /// Passes a request on to the device, if its token is for that.
+    async fn answer_of_device(
+        &self,
+        request: Request<Incoming>,
+        is_private: bool,
+    ) -> Response<Whole> {
+        let refused = |body: &str| response(StatusCode::FORBIDDEN, TEXT, body.into());
+        match self.access.check(request.headers(), Wanted::Device) {
+            Verdict::Allowed => {}
+            Verdict::Unknown => return self.unknown(),
+            Verdict::Denied => {
+                self.metrics.console_denied.increment();
+                return refused("/device takes the token of sedge.console.device.token alone\n");
+            }
+        }
+        if !is_private {
+            return refused(
+                "/device is there over TLS alone: set sedge.console=https://HOST:PORT\n",
+            );
+        }
+        let Reply { status, text } = self.device.answer(request).await;
+        response(status, TEXT, text)
     }
 
     /// Asks for a token; browsers ask their user for a name and a password.

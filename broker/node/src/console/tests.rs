@@ -125,6 +125,7 @@ fn a_stranger_learns_nothing() {
     let (address, broker) = start_with(ConsoleTokens {
         viewer: token("viewer-0123456789"),
         metrics: token("metrics-0123456789"),
+        device: token("device-0123456789"),
     });
     let check = |path: &str, token: &str, status: &str, shown: bool| {
         let shows = match token {

@@ -3,6 +3,8 @@
 
 use std::{fs, path::Path};
 
+use sedge_init::{entries, settings::Slot};
+
 use super::{Kernel, disk::FatFile};
 use crate::{
     board_file::{Board, Boot},
@@ -11,8 +13,10 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The slot of a new image.
-const SLOT: char = 'a';
+/// The slot of a new image, in the names of files.
+const SLOT: char = Slot::A.letter();
+/// The version of its entry; updates have later ones.
+const VERSION: u32 = 1;
 
 /// Returns the files of the boot partition.
 pub fn files(
@@ -33,21 +37,20 @@ pub fn files(
     }
 }
 
-/// Returns the kernel's command line.
+/// Returns the kernel's command line, without the slot.
 pub fn command_line(board: &Board) -> String {
     let consoles = board.console.iter();
     let consoles: Vec<String> = consoles.map(|of| format!("console={of}")).collect();
     format!(
         // `gpt`: if the first partition table is torn, the kernel uses the one at the end.
-        "{} quiet loglevel=3 panic=10 gpt sedge.slot={SLOT} sedge.watchdog={} sedge.data={}",
+        "{} quiet loglevel=3 panic=10 gpt sedge.watchdog={} sedge.data={}",
         consoles.join(" "),
         board.watchdog.timeout_s,
         board.data.mount,
     )
 }
 
-/// systemd-boot takes the entry with the highest version whose counter of tries, if the file's name
-/// has one, is not at zero.
+/// systemd-boot takes one of the entries (`sedge_init::entries`).
 fn uefi(workspace: &Workspace, board: &Board, pins: &Pins, kernel: Kernel) -> Result<Vec<FatFile>> {
     let uefi = board
         .uefi
@@ -55,18 +58,14 @@ fn uefi(workspace: &Workspace, board: &Board, pins: &Pins, kernel: Kernel) -> Re
         .expect("checked when the board was read");
     let package = pins.pin(&uefi.package)?.unpacked(workspace)?;
     let loader = package.join(&uefi.loader);
-    let entry = format!(
-        "title sedge, slot {SLOT}\nsort-key sedge\nversion 1\nlinux /{SLOT}/vmlinuz\n\
-         initrd /{SLOT}/initrd\noptions {}\n",
-        command_line(board)
-    );
+    let entry = entries::text(Slot::A, VERSION, &command_line(board));
     Ok(vec![
         FatFile::new(&uefi.file, read(&loader)?),
         FatFile::new(
             "loader/loader.conf",
             "default sedge-*\ntimeout 0\neditor no\n",
         ),
-        FatFile::new(format!("loader/entries/sedge-{SLOT}.conf"), entry),
+        FatFile::new(format!("loader/entries/{}", entries::good(Slot::A)), entry),
         FatFile::new(format!("{SLOT}/vmlinuz"), kernel.image),
         FatFile::new(format!("{SLOT}/initrd"), kernel.initramfs),
     ])
@@ -91,7 +90,10 @@ fn raspberry(
     );
     let mut files = vec![
         FatFile::new("config.txt", config),
-        FatFile::new(format!("{SLOT}/cmdline.txt"), command_line(board)),
+        FatFile::new(
+            format!("{SLOT}/cmdline.txt"),
+            format!("{} sedge.slot={SLOT}", command_line(board)),
+        ),
         FatFile::new(format!("{SLOT}/vmlinuz"), kernel.image),
         FatFile::new(format!("{SLOT}/initrd"), kernel.initramfs),
     ];

@@ -8,6 +8,7 @@ pub mod flash;
 mod modules;
 mod root;
 pub mod run;
+mod slot_image;
 
 use std::{
     fs,
@@ -29,6 +30,7 @@ use crate::{
 use disk::{Content, FatFile, Plan};
 use modules::{Module, Modules};
 use root::Root;
+use slot_image::About;
 
 /// Modules that every board needs: the file systems of its partitions, and checksums for them.
 const MODULES: [&str; 6] = [
@@ -61,6 +63,8 @@ const DEVICE_PROPERTIES: &str = "\
 #network.dns=192.168.1.1
 #ntp.servers=192.168.1.1
 #log.to.disk=true
+#update.trusted.keys=
+#update.revoked.keys=
 ";
 
 /// What an image is made from, besides the board.
@@ -72,6 +76,9 @@ pub struct Inputs {
     pub broker: Option<PathBuf>,
     /// The directory of the image, instead of `images` in cargo's target directory.
     pub directory: Option<PathBuf>,
+    /// Public keys whose updates the device takes, and those that it takes none of any more.
+    pub trusted_keys: Vec<String>,
+    pub revoked_keys: Vec<String>,
 }
 
 /// An image that was made.
@@ -81,6 +88,8 @@ pub struct Image {
     pub raw: PathBuf,
     /// The same, compressed.
     pub compressed: PathBuf,
+    /// What an update writes to a slot.
+    pub slot: PathBuf,
     /// The broker in the image.
     pub broker: PathBuf,
 }
@@ -128,16 +137,20 @@ pub fn make(workspace: &Workspace, board: &Board, inputs: &Inputs) -> Result<Ima
     let seed = format!("sedge/{}", board.name);
     let kernel = kernel_of(board, &kernel, &init, &place("initrd"))?;
     let root = place("root.erofs");
+    let about = About::of(board, &target, &broker, built(workspace)?)?;
     Root {
         target: &target,
         broker: &broker,
         settings: &board_settings(board),
-        built: built(workspace)?,
+        properties: &about.properties(&inputs.trusted_keys, &inputs.revoked_keys)?,
+        built: about.built,
         id: &uuid(&format!("{seed}/root_a")),
     }
     .write(&place("root"), &root)?;
     let data = place("data.ext4");
-    write_data(&data, board.layout.data_mib, &seed, built(workspace)?)?;
+    write_data(&data, board.layout.data_mib, &seed, about.built)?;
+    let slot = place("slot");
+    about.write(board, &root, &kernel, &slot)?;
     let boot = boot::files(workspace, board, &pins, kernel)?;
     let plans = partitions(board, boot, settings, root, data);
     let raw = place("img");
@@ -148,6 +161,7 @@ pub fn make(workspace: &Workspace, board: &Board, inputs: &Inputs) -> Result<Ima
     let image = Image {
         raw,
         compressed,
+        slot,
         broker,
     };
     image.check(board)?;
@@ -171,6 +185,7 @@ impl Image {
             if fits { "fits" } else { "TOO LARGE" },
             self.raw.display(),
         );
+        println!("its update, to be signed: {}", self.slot.display());
         if fits {
             Ok(())
         } else {

@@ -27,6 +27,8 @@ pub struct Root<'a> {
     pub broker: &'a Path,
     /// The board's settings, as a `sedge.toml`.
     pub settings: &'a str,
+    /// What the image says of itself on the device.
+    pub properties: &'a str,
     /// Seconds since 1970 of the image's content.
     pub built: u64,
     /// The partition's id, in the form of a UUID.
@@ -47,6 +49,10 @@ impl Root<'_> {
         put("etc/hosts", HOSTS.as_bytes())?;
         put("etc/sedge-built", format!("{}\n", self.built).as_bytes())?;
         put("usr/share/sedge/sedge.toml", self.settings.as_bytes())?;
+        put(
+            "usr/share/sedge/slot.properties",
+            self.properties.as_bytes(),
+        )?;
         let resolver = staging.join("etc/resolv.conf");
         symlink("/run/resolv.conf", &resolver).map_err(Error::file(&resolver))?;
         for (path, from) in self.programs()? {

@@ -75,7 +75,7 @@ fn copy(image: &Path, card: &Path) -> Result<()> {
 fn arguments(qemu: &Qemu, options: &Options, card: &Path) -> Result<Vec<String>> {
     let memory_mib = options.memory_mib.unwrap_or(qemu.memory_mib);
     let mut arguments = qemu.arguments.clone();
-    let fixed = "-accel tcg -display none -serial stdio -monitor none -no-reboot \
+    let fixed = "-accel tcg -display none -serial stdio -monitor none \
                  -device virtio-rng-pci -device virtio-net-pci,netdev=net,romfile= \
                  -device virtio-blk-pci,drive=card,bootindex=0";
     arguments.extend(fixed.split_whitespace().map(str::to_owned));

@@ -32,6 +32,7 @@ use sedge_protocol::plugin_records;
 use serde_json::json;
 
 use super::connect::Connect;
+use super::signing;
 use crate::client::{Client, plugins};
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::Table;
@@ -142,7 +143,7 @@ impl PluginCommand {
                 plugin_records::check_name(name).map_err(|why| Failure::new(Exit::Usage, why))?;
                 let content = code::read(file)?;
                 check_content(file, &content)?;
-                let signature = sign::signature(file)?;
+                let signature = signing::signature(file, "sedge plugin sign")?;
                 let signature = signature.as_deref();
                 let table = connect.run(async |client| {
                     let offset = plugins::deploy_signed(&client, name, &content, signature).await?;
