@@ -88,8 +88,7 @@ fn first_time(batches: &[u8]) -> i64 {
 }
 
 /// A compacted topic that is not compacted upstream would lose its unchanged keys there, and a
-/// lower limit there would stop the link. Of a key that the upstream does not know, only that key
-/// is dropped.
+/// lower limit there would stop the link.
 fn topics_are_created_upstream_with_their_configuration(site: &mut Site) {
     const TOPIC: &str = "configured";
     let configs = [
@@ -97,8 +96,6 @@ fn topics_are_created_upstream_with_their_configuration(site: &mut Site) {
         ("max.message.bytes", "5000000"),
         ("message.timestamp.type", "LogAppendTime"),
         ("sedge.retention.priority", "high"),
-        // Kafka has another name for it.
-        ("remote.copy.disable", "false"),
     ];
     wire::create_topic(&mut site.here, TOPIC, 1, &configs);
     let record = (b"key".to_vec(), Some(vec![b'x'; 2_000_000]));
