@@ -74,6 +74,20 @@ impl Broker {
         }
     }
 
+    /// Sends SIGKILL, then starts it again on the same data and port.
+    pub fn kill_and_start(&mut self) {
+        match &mut self.kind {
+            Kind::Sedge(sedge) => {
+                sedge.kill();
+                sedge.start_again();
+            }
+            Kind::Kafka(kafka) => {
+                kafka.kill();
+                kafka.start_again();
+            }
+        }
+    }
+
     pub fn pid(&mut self) -> u32 {
         self.process().pid()
     }

@@ -173,7 +173,13 @@ impl Client {
 
     /// Starts a member of `group`, which begins at the earliest offset if the group has none.
     pub fn join(&self, topic: &Topic, group: &str) -> Member {
+        self.join_by("classic", topic, group)
+    }
+
+    /// The same, with this `group.protocol`.
+    pub fn join_by(&self, protocol: &str, topic: &Topic, group: &str) -> Member {
         let mut command = (self.command)();
+        command.env("GROUP_PROTOCOL", protocol);
         if self.is_kcat() {
             command.args([
                 "-b",
@@ -312,6 +318,11 @@ impl Member {
             self.process.tail()
         );
         self.seen()
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(mut self) {
+        self.process.kill();
     }
 
     pub fn tail(&self) -> String {

@@ -86,9 +86,6 @@ const READ_AT_THE_START: &[&str] = &[
     "ssl.",
 ];
 
-/// Prefixes of the names of keys that come with the consumer protocol of KIP-848.
-const COMING: &[&str] = &["group.consumer.", "group.coordinator.rebalance.protocols"];
-
 /// Keys of brokers that only sedge has.
 fn is_own(name: &str) -> bool {
     // Kafka has the last key too, and does not describe it.
@@ -156,9 +153,7 @@ fn compare(here: &BTreeMap<String, Key>, there: &BTreeMap<String, Key>, is_broke
     }
     for (name, expected) in there {
         let Some(found) = here.get(name) else {
-            if !COMING.iter().any(|prefix| name.starts_with(prefix)) {
-                say(name, "it is missing".to_owned());
-            }
+            say(name, "it is missing".to_owned());
             continue;
         };
         if found.kind != expected.kind {

@@ -163,13 +163,39 @@ const CHECKS: &[Check] = &[
          --formatter-property print.key=true --formatter-property print.offset=true",
         "Processed a total of 100 messages",
     ),
+    // KIP-848.
+    check(
+        "console-consumer-new",
+        "kafka-console-consumer",
+        "--topic t --from-beginning --max-messages 100 --timeout-ms 20000 --group gc \
+         --command-property group.protocol=consumer",
+        "Processed a total of 100 messages",
+    ),
     check("groups-list", "kafka-groups", "--list", "g "),
+    check(
+        "groups-list-new",
+        "kafka-groups",
+        "--list --consumer",
+        "gc *Consumer",
+    ),
     check("consumer-groups-list", GROUPS, "--list --state", "g *Empty"),
     check(
         "consumer-groups-describe",
         GROUPS,
         "--describe --group g",
         "g *t *0 ",
+    ),
+    check(
+        "consumer-groups-describe-new",
+        GROUPS,
+        "--describe --group gc",
+        "gc *t *0 ",
+    ),
+    check(
+        "consumer-groups-describe-new-state",
+        GROUPS,
+        "--describe --group gc --state",
+        "gc *uniform *Empty",
     ),
     check(
         "consumer-groups-reset",
@@ -219,6 +245,19 @@ const CHECKS: &[Check] = &[
         CONFIGS,
         "--describe --entity-type brokers --entity-name 1 --all",
         "num.partitions=",
+    ),
+    check(
+        "configs-group",
+        CONFIGS,
+        "--alter --entity-type groups --entity-name gc \
+         --add-config consumer.heartbeat.interval.ms=6000",
+        "Completed updating",
+    ),
+    check(
+        "configs-group-describe",
+        CONFIGS,
+        "--describe --entity-type groups --entity-name gc",
+        "consumer.heartbeat.interval.ms=6000",
     ),
     check(
         "configs-broker-alter",
@@ -481,6 +520,13 @@ const CHECKS: &[Check] = &[
         "verifiable-consumer",
         "kafka-verifiable-consumer",
         "--topic t --group-id vg --max-messages 500 --reset-policy earliest",
+        "records_consumed",
+    ),
+    check(
+        "verifiable-consumer-new",
+        "kafka-verifiable-consumer",
+        "--topic t --group-id vgc --max-messages 500 --reset-policy earliest \
+         --group-protocol consumer",
         "records_consumed",
     ),
 ];

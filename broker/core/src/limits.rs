@@ -65,9 +65,13 @@ pub const REPLAYED_EPOCHS_MAX: usize = 1 << 17;
 /// Features with a level in the metadata, those of other builds among them. Kafka has six.
 pub const FEATURES_MAX: usize = 64;
 
-/// Groups with configurations, which are the mirror links made at run time: each has a task, and
+/// Mirror links made at run time, which are configurations of groups: each has a task, and
 /// connections to its upstream.
-pub const GROUPS_CONFIGURED_MAX: usize = 64;
+pub const LINKS_CONFIGURED_MAX: usize = 64;
+
+/// Other groups with configurations of their own. The metadata holds them, also when the group is
+/// gone.
+pub const GROUPS_CONFIGURED_MAX: usize = 1_000;
 
 /// Subscriptions to clients' metrics. Each client is compared with all of them when it asks.
 pub const CLIENT_METRICS_MAX: usize = 64;

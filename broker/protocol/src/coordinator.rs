@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | offset | version 1 (also 0 is read): group, topic, partition | 0 to 4 | 4; without a topic id 3, 1 with an expiry |
 //! | group | version 2: group | 0 to 4 | 3 |
+//! | consumer group | versions 3 to 8 and 16 ([`consumer`]) | 0 | 0 |
 //! | pending | version 29541, of sedge: group, topic, partition, producer id | as an offset | as an offset |
 //!
 //! Keys and values both begin with their version; the version of a key also tells the two records
@@ -19,12 +20,15 @@
 //! Source: Kafka's `OffsetCommitKey.json`, `OffsetCommitValue.json`, `GroupMetadataKey.json`,
 //! `GroupMetadataValue.json`.
 
+pub mod consumer;
+
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionIndex, ProducerId};
 use crate::kafka::KafkaUuid;
 use crate::limits::GROUP_MEMBERS_MAX;
 use crate::wire::{Reader, Write as _};
 use bytes::BufMut as _;
+use consumer::ConsumerRecord;
 
 const OFFSET_KEY_VERSION: i16 = 1;
 const GROUP_KEY_VERSION: i16 = 2;
@@ -51,6 +55,8 @@ pub enum CoordinatorRecord {
         group: String,
         value: Option<GroupValue>,
     },
+    /// A part of a group of the consumer protocol.
+    Consumer(ConsumerRecord),
     /// An offset that a transaction will commit.
     Pending {
         producer_id: ProducerId,
@@ -130,6 +136,9 @@ impl CoordinatorRecord {
                 group: key.string("a group id")?.to_owned(),
                 value: value.map(GroupValue::decode).transpose()?,
             },
+            version if ConsumerRecord::has(version) => {
+                Self::Consumer(ConsumerRecord::read(version, &mut key, value)?)
+            }
             other => {
                 let number = i64::from(other);
                 return Err(Error::Unknown {
@@ -169,6 +178,7 @@ impl CoordinatorRecord {
                 bytes.put_string(group)?;
                 value.as_ref().map(GroupValue::encode).transpose()?
             }
+            Self::Consumer(record) => record.write(&mut bytes)?,
         };
         Ok((bytes, value))
     }

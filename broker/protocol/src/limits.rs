@@ -61,6 +61,9 @@ pub const SPLICE_BYTES_MIN: usize = 512;
 /// at most 1 MiB.
 pub const GROUP_MEMBERS_MAX: usize = 100_000;
 
+/// Protocols of a member of the classic protocol in one record. Real clients offer one to four.
+pub const CLASSIC_PROTOCOLS_MAX: usize = 1_000;
+
 /// Replicas, directories and similar arrays of one partition record. sedge writes one element;
 /// Kafka writes a few.
 pub const REPLICAS_MAX: usize = 1_000;

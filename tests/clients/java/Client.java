@@ -4,9 +4,11 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.apache.kafka.clients.admin.Admin;
@@ -71,8 +73,13 @@ public final class Client {
 
     static void consume(String bootstrap, String topic, String group) throws Exception {
         Properties p = properties(bootstrap, "group.id", group, "auto.offset.reset", "earliest",
-            "enable.auto.commit", "false", "heartbeat.interval.ms", "300",
-            "session.timeout.ms", "10000");
+            "enable.auto.commit", "false");
+        String protocol = System.getenv().getOrDefault("GROUP_PROTOCOL", "classic");
+        p.put("group.protocol", protocol);
+        if (protocol.equals("classic")) {
+            p.put("heartbeat.interval.ms", "300");
+            p.put("session.timeout.ms", "10000");
+        }
         AtomicBoolean stop = new AtomicBoolean();
         Thread end = new Thread(() -> {
             try {
@@ -87,7 +94,9 @@ public final class Client {
         try (KafkaConsumer<String, String> consumer = new KafkaConsumer<>(p)) {
             consumer.subscribe(List.of(topic), new ConsumerRebalanceListener() {
                 @Override public void onPartitionsRevoked(Collection<TopicPartition> parts) {
-                    sayAssigned(List.of());
+                    Set<TopicPartition> left = new HashSet<>(consumer.assignment());
+                    left.removeAll(parts);
+                    sayAssigned(left);
                 }
                 @Override public void onPartitionsAssigned(Collection<TopicPartition> parts) {
                     sayAssigned(consumer.assignment());

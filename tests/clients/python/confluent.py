@@ -1,5 +1,6 @@
 """A confluent-kafka (librdkafka) client with the commands of ../README.md."""
 
+import os
 import sys
 import threading
 
@@ -36,16 +37,28 @@ def produce(bootstrap, topic, partitions, codec, numbers, base):
 
 
 def consume(bootstrap, topic, group):
-    consumer = ck.Consumer({
+    settings = {
         "bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest",
-        "enable.auto.commit": False, "heartbeat.interval.ms": 300,
-        "topic.metadata.refresh.interval.ms": 1000, "session.timeout.ms": 10000})
+        "enable.auto.commit": False, "topic.metadata.refresh.interval.ms": 1000}
+    protocol = os.environ.get("GROUP_PROTOCOL", "classic")
+    if protocol == "classic":
+        settings |= {"heartbeat.interval.ms": 300, "session.timeout.ms": 10000}
+    else:
+        settings["group.protocol"] = protocol
+    consumer = ck.Consumer(settings)
+    assigned = set()
+
+    def gain(_consumer, parts):
+        assigned.update(p.partition for p in parts)
+        say(assigned=sorted(assigned))
+
+    def lose(_consumer, parts):
+        assigned.difference_update(p.partition for p in parts)
+        say(assigned=sorted(assigned))
+
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
-    consumer.subscribe(
-        [topic],
-        on_assign=lambda _c, parts: say(assigned=[p.partition for p in parts]),
-        on_revoke=lambda _c, _parts: say(assigned=[]))
+    consumer.subscribe([topic], on_assign=gain, on_revoke=lose)
     while not stop.is_set():
         messages = consumer.consume(500, 0.1)
         good = [m for m in messages if m.error() is None]

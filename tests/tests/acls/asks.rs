@@ -38,6 +38,10 @@ uses! {
         AlterUserScramCredentialsRequestData, ScramCredentialDeletion
     };
     alter_user_scram_credentials_response::{AlterUserScramCredentialsResponseData};
+    consumer_group_describe_request::{ConsumerGroupDescribeRequestData};
+    consumer_group_describe_response::{ConsumerGroupDescribeResponseData};
+    consumer_group_heartbeat_request::{ConsumerGroupHeartbeatRequestData};
+    consumer_group_heartbeat_response::{ConsumerGroupHeartbeatResponseData};
     create_acls_request::{CreateAclsRequestData};
     create_acls_response::{CreateAclsResponseData};
     create_delegation_token_request::{CreateDelegationTokenRequestData};
@@ -630,6 +634,26 @@ pub fn describe_cluster(client: &mut Connection) -> Codes {
         answer.error_code,
         answer.cluster_authorized_operations as i16,
     ]
+}
+
+/// Of a member that is not there, of a group of the classic protocol: what is asked is which error
+/// comes first.
+pub fn consumer_group_heartbeat(client: &mut Connection) -> Codes {
+    let request = ConsumerGroupHeartbeatRequestData::default()
+        .with_group_id(text(GROUP))
+        .with_member_id(text(MISSING))
+        .with_member_epoch(1)
+        .with_subscribed_topic_names(Some(vec![text(TOPIC)]));
+    let answer =
+        ask!(client, ConsumerGroupHeartbeat 1, request => ConsumerGroupHeartbeatResponseData);
+    vec![answer.error_code]
+}
+
+pub fn consumer_group_describe(client: &mut Connection) -> Codes {
+    let request = ConsumerGroupDescribeRequestData::default().with_group_ids(vec![text(GROUP)]);
+    let answer =
+        ask!(client, ConsumerGroupDescribe 1, request => ConsumerGroupDescribeResponseData);
+    answer.groups.iter().map(|group| group.error_code).collect()
 }
 
 pub fn list_config_resources(client: &mut Connection) -> Codes {

@@ -5,9 +5,11 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::group::check_group;
 use super::{
-    BROKER_KEYS, BrokerDefaults, ClientMetricsConfig, ConfigError, ConfigKey, ConfigType, Place,
-    TOPIC_KEYS, TopicConfig, broker_key, client_metrics_key, is_plugin_key, parts, topic_key,
+    BROKER_KEYS, BrokerDefaults, ClientMetricsConfig, ConfigError, ConfigKey, ConfigType,
+    GROUP_KEYS, Place, TOPIC_KEYS, TopicConfig, broker_key, client_metrics_key, group_key,
+    is_plugin_key, parts, topic_key,
 };
 
 /// Bytes of one value: enough for a list of plugins or a plugin's setting, while a record of the
@@ -60,6 +62,8 @@ pub enum Resource {
     ThisBroker,
     /// A subscription to clients' metrics. The caller compiles the patterns of its `match`.
     ClientMetrics,
+    /// A consumer group.
+    Group,
     /// A mirror link, by its group. The caller checks names and values, for which this crate has no
     /// table.
     Link,
@@ -70,7 +74,7 @@ impl Resource {
         match self {
             Self::AllBrokers => Some(Place::AllBrokers),
             Self::ThisBroker => Some(Place::ThisBroker),
-            Self::Topic | Self::ClientMetrics | Self::Link => None,
+            Self::Topic | Self::ClientMetrics | Self::Group | Self::Link => None,
         }
     }
 
@@ -85,6 +89,7 @@ impl Resource {
             Self::AllBrokers => broker.with(Place::AllBrokers, settings).topic().clone(),
             Self::ThisBroker => broker.with(Place::ThisBroker, settings).topic().clone(),
             Self::ClientMetrics => return ClientMetricsConfig::read(settings).map(|_| ()),
+            Self::Group => return check_group(settings, broker),
             Self::Link => return Ok(()),
         };
         let (min, max) = (
@@ -115,12 +120,13 @@ impl Resource {
                 return Err(fixed(name));
             }
             Self::AllBrokers | Self::ThisBroker => (broker_key(name), BROKER_KEYS, "broker"),
+            Self::Group => (group_key(name), GROUP_KEYS, "group"),
             // Checked together, in the order of Kafka's checks.
             Self::ClientMetrics => return Ok(client_metrics_key(name)),
             Self::Link => return Ok(None),
         };
         match key {
-            None if is_plugin_key(name) => Ok(None),
+            None if is_plugin_key(name) && self != Self::Group => Ok(None),
             None => Err(ConfigError::unknown(
                 what,
                 name,
@@ -146,7 +152,7 @@ impl Resource {
 
     fn is_list(self, name: &str, key: Option<&ConfigKey>) -> bool {
         match self {
-            Self::Topic | Self::AllBrokers | Self::ThisBroker => {
+            Self::Topic | Self::AllBrokers | Self::ThisBroker | Self::Group => {
                 key.is_some_and(|key| key.kind == ConfigType::List)
             }
             // As in Kafka, though two of the keys are lists.
@@ -160,7 +166,7 @@ impl Resource {
             Self::Topic => broker.topic_default(name),
             // As in Kafka: not what is set at the other place while the brokers run.
             Self::AllBrokers | Self::ThisBroker => broker.fixed_value(name).map(Into::into),
-            Self::ClientMetrics | Self::Link => None,
+            Self::ClientMetrics | Self::Group | Self::Link => None,
         }
     }
 }

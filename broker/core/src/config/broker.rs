@@ -72,6 +72,14 @@ pub const SASL_MECHANISMS: &str = "SCRAM-SHA-512,SCRAM-SHA-256";
 /// A year at most.
 const JWKS_TIMES: Takes = Between(1, 31_536_000_000);
 
+/// The names of the assignors, and Kafka's classes.
+const ASSIGNORS: &[&str] = &[
+    "uniform",
+    "range",
+    "org.apache.kafka.coordinator.group.assignor.UniformAssignor",
+    "org.apache.kafka.coordinator.group.assignor.RangeAssignor",
+];
+
 const LONG_MAX: Option<&str> = Some("9223372036854775807");
 
 /// Returns all keys of the broker.
@@ -130,6 +138,33 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
          flushed every flush.ms, and a power cut can lose what was acknowledged since"),
     fixed("flush.ms", Long, Some("1000"), AtLeast(1),
         "With durability=interval: time between two flushes of the log to flash"),
+    fixed("group.consumer.assignors", List, Some("uniform,range"), OneOf(ASSIGNORS),
+        "Assignors that members of consumer groups may ask for; the first is for groups that ask \
+         for none"),
+    fixed("group.consumer.heartbeat.interval.ms", Int, Some("5000"), AtLeast(1),
+        "How often members of consumer groups are to send heartbeats"),
+    fixed("group.consumer.max.heartbeat.interval.ms", Int, Some("15000"), AtLeast(1),
+        "Longest heartbeat interval of a consumer group"),
+    fixed("group.consumer.max.session.timeout.ms", Int, Some("60000"), AtLeast(1),
+        "Longest session timeout of a consumer group"),
+    fixed("group.consumer.max.size", Int, Some("2147483647"), AtLeast(1),
+        "Most members that a consumer group may have"),
+    fixed("group.consumer.migration.policy", Text, Some("bidirectional"),
+        OneOf(&["disabled", "upgrade", "downgrade", "bidirectional"]),
+        "Whether a group changes from the classic to the consumer protocol (upgrade) or back \
+         (downgrade) while it has members"),
+    fixed("group.consumer.min.heartbeat.interval.ms", Int, Some("5000"), AtLeast(1),
+        "Shortest heartbeat interval of a consumer group"),
+    fixed("group.consumer.min.session.timeout.ms", Int, Some("45000"), AtLeast(1),
+        "Shortest session timeout of a consumer group"),
+    fixed("group.consumer.regex.refresh.interval.ms", Int, Some("600000"), AtLeast(10_000),
+        "Longest time between two looks for topics that match the regular expressions of a \
+         consumer group; new topics are found sooner"),
+    fixed("group.consumer.session.timeout.ms", Int, Some("45000"), AtLeast(1),
+        "How long a member of a consumer group may be silent before it is removed"),
+    fixed("group.coordinator.rebalance.protocols", List, Some("classic,consumer"),
+        OneOf(&["classic", "consumer", "share", "streams"]),
+        "Protocols of groups; share and streams groups do not exist yet"),
     fixed("group.initial.rebalance.delay.ms", Int, Some("3000"), AtLeast(0),
         "How long the first rebalance of an empty group waits for more members"),
     fixed("group.max.session.timeout.ms", Int, Some("1800000"), AtLeast(1),

@@ -16,6 +16,7 @@ mod defaults;
 mod describe;
 mod effective;
 mod filters;
+mod group;
 mod idle;
 mod nearest;
 mod recompression;
@@ -42,6 +43,9 @@ pub use describe::{
 };
 pub use effective::{Durability, RetentionPriority, TopicConfig};
 pub use filters::OnPluginError;
+pub use group::{
+    GROUP_KEYS, HEARTBEAT_INTERVAL_KEY, SESSION_TIMEOUT_KEY, describe_group, group_key,
+};
 pub use idle::IDLE_BROKER_KEYS;
 pub use nearest::nearest;
 pub use topic::{

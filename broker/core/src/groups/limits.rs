@@ -72,3 +72,14 @@ const _: () = assert!(
     GROUPS_MAX * (OFFSET_GROUP_BYTES + OFFSET_TOPIC_BYTES + OFFSET_BYTES) <= OFFSETS_BYTES_MAX,
     "each group may commit"
 );
+
+/// Bytes of a regular expression of a subscription: room for a list of topics.
+pub const REGEX_BYTES_MAX: usize = 4 << 10;
+
+/// Bytes of a compiled regular expression. Each topic's name is matched against it, a step for each
+/// byte of both at most, while no other group is served.
+pub const REGEX_SIZE_MAX: usize = 64 << 10;
+
+/// Shortest time between two resolutions of a group's regular expressions if topics come and go:
+/// each costs a match for every topic.
+pub const REGEX_REFRESH_MS_MIN: u64 = 1_000;

@@ -3,12 +3,15 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use bytes::Bytes;
 use sedge_protocol::ErrorCode;
 
 use sedge_protocol::coordinator::CoordinatorRecord;
 
+use crate::machine::Now;
+use crate::metadata::Image;
 use crate::shard;
 
 pub use crate::shard::Token;
@@ -82,6 +85,22 @@ impl ReplyBody {
             }
             Self::Sync(_) => Self::Sync(Err(error)),
         }
+    }
+}
+
+/// Who asks, besides what the request says.
+#[derive(Clone, Copy)]
+pub struct Asker<'a> {
+    pub now: Now,
+    /// The metadata, at least as new as in [`handle_image`](crate::shard::Shard::handle_image).
+    pub image: &'a Image,
+    /// Whether the client may see a topic, if regular expressions are to be resolved for it.
+    pub may_describe: Option<&'a dyn Fn(&str) -> bool>,
+}
+
+impl fmt::Debug for Asker<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asker").finish_non_exhaustive()
     }
 }
 
@@ -206,9 +225,9 @@ pub struct Committer {
     pub generation_id: i32,
     pub member_id: String,
     pub group_instance_id: Option<String>,
-    /// From version 9 an unknown group gives `GROUP_ID_NOT_FOUND`, before that
-    /// `ILLEGAL_GENERATION`.
-    pub knows_group_id_not_found: bool,
+    /// From version 9, an unknown group gives `GROUP_ID_NOT_FOUND`, before that
+    /// `ILLEGAL_GENERATION`. Only from version 9 may a member of the consumer protocol commit.
+    pub knows_member_epochs: bool,
 }
 
 /// A group as `DescribeGroups` shows it.
@@ -238,6 +257,8 @@ pub struct GroupListing {
     pub group_id: String,
     pub protocol_type: String,
     pub state: &'static str,
-    /// `classic`, the only type of group so far.
+    /// `classic` or `consumer`.
     pub group_type: &'static str,
+    /// The number of members.
+    pub members: usize,
 }

@@ -1,6 +1,6 @@
 //! The group coordinator: members and leaders of consumer groups, their assignments, and their
 //! committed offsets. A group is of one kind (`group`); the classic protocol is one of them
-//! (`classic/`).
+//! (`classic/`), the consumer protocol of KIP-848 another (`consumer/`).
 //!
 //! A sans-io state machine, and a [`Shard`](crate::shard::Shard) of the journal, whose module says
 //! what the caller does with [`Actions`]. The caller provides the random part of a new member's id.
@@ -20,17 +20,23 @@
 //! **Invariant:** `groups_bytes` is the sum of the groups' `counted_bytes`. The memory of all
 //! offsets and of all members is bounded (`OFFSETS_BYTES_MAX`, `GROUPS_BYTES_MAX`).
 //!
-//! KIP-848 groups will be another kind of group; share groups will have a state machine of their
-//! own. Neither exists yet.
+//! Share groups will have a state machine of their own, which does not exist yet.
 
+mod assign;
 mod classic;
+mod commits;
 pub mod config;
+mod consumer;
+mod consumer_requests;
+mod embedded;
 mod expiry;
 mod group;
 pub mod limits;
 pub mod messages;
+mod migration;
 mod pending;
 mod restore;
+mod saves;
 mod shard;
 #[cfg(test)]
 mod simulation;
@@ -39,6 +45,7 @@ mod tests;
 
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -46,19 +53,24 @@ use alloc::vec::Vec;
 use sedge_protocol::ErrorCode;
 
 use crate::machine::{Machine, Now};
-use crate::offsets::{self, InFlight, OffsetToCommit, Offsets, OffsetsCommand};
-pub use classic::GroupState;
+use crate::metadata::Image;
+use crate::offsets::{InFlight, Offsets, OffsetsCommand};
+pub use assign::{Assignment, TopicId};
 use classic::{ClassicGroup, Joining};
 pub use config::GroupConfig;
+pub use consumer::messages::{
+    ConsumerBeat, ConsumerGroupDescription, ConsumerHeartbeat, ConsumerMemberDescription, Refused,
+};
 use group::{Entry, Group};
 pub use messages::{
-    Actions, Committer, GroupDescription, GroupListing, HeartbeatRequest, JoinRefused, JoinReply,
-    JoinRequest, Joined, JoinedMember, LeaveReply, LeaveRequest, LeavingMember, MemberDescription,
-    Planned, Protocol, Reply, ReplyBody, SyncReply, SyncRequest, Synced, Token,
+    Actions, Asker, Committer, GroupDescription, GroupListing, HeartbeatRequest, JoinRefused,
+    JoinReply, JoinRequest, Joined, JoinedMember, LeaveReply, LeaveRequest, LeavingMember,
+    MemberDescription, Planned, Protocol, Reply, ReplyBody, SyncReply, SyncRequest, Synced, Token,
 };
 use pending::PendingOffsets;
-use sedge_protocol::coordinator::{CoordinatorRecord, OffsetKey};
-use sedge_protocol::ids::{Offset, PartitionIndex};
+use saves::Unsaved;
+use sedge_protocol::coordinator::CoordinatorRecord;
+use sedge_protocol::ids::Offset;
 
 /// The result of each partition of each topic of an OffsetDelete; or the group's error.
 pub type OffsetDeleteReply = Result<Vec<Vec<Result<(), ErrorCode>>>, ErrorCode>;
@@ -82,6 +94,9 @@ pub struct Coordinator {
     /// examined.
     with_gone: BTreeMap<String, u64>,
     pending: PendingOffsets,
+    unsaved: Unsaved,
+    /// Counts the changes of the metadata, so that a group learns that its topics may be others.
+    topics_number: u64,
 }
 
 impl Coordinator {
@@ -103,6 +118,8 @@ impl Coordinator {
             expiry_from: None,
             with_gone: BTreeMap::new(),
             pending: PendingOffsets::new(),
+            unsaved: Unsaved::default(),
+            topics_number: 1,
         }
     }
 
@@ -115,18 +132,20 @@ impl Coordinator {
         &self.offsets
     }
 
-    /// Returns the number of groups in `state`, for metrics.
-    #[must_use]
-    pub fn count(&self, state: GroupState) -> usize {
-        let groups = self.groups.values();
-        groups.filter(|entry| entry.group.is(state)).count()
-    }
-
-    /// Describes a group. `None` means that it does not exist: the state `Dead` before version 6
-    /// and `GROUP_ID_NOT_FOUND` from there on.
-    #[must_use]
-    pub fn describe(&self, group_id: &str) -> Option<GroupDescription> {
-        self.group(group_id).map(Group::describe)
+    /// Describes a classic group.
+    ///
+    /// # Errors
+    /// `GROUP_ID_NOT_FOUND` (the state `Dead` before version 6): there is no such group, or it is
+    /// of the consumer protocol.
+    pub fn describe(&self, group_id: &str) -> Result<GroupDescription, Refused> {
+        let refused = |why| Refused::new(ErrorCode::GroupIdNotFound, why);
+        match self.group(group_id) {
+            Some(Group::Classic(group)) => Ok(group.describe()),
+            Some(Group::Consumer(_)) => {
+                Err(refused(format!("Group {group_id} is not a classic group.")))
+            }
+            None => Err(refused(format!("Group {group_id} not found."))),
+        }
     }
 
     /// Returns the groups in one of `states` and of one of `types`, ignoring case; an empty filter
@@ -149,7 +168,7 @@ impl Coordinator {
     #[must_use]
     pub fn next_deadline(&self) -> u64 {
         let scheduled = self.schedule.first().map_or(u64::MAX, |(at, _)| *at);
-        scheduled.min(self.next_expiry)
+        scheduled.min(self.next_expiry).min(self.unsaved.due())
     }
 
     // Requests.
@@ -157,11 +176,12 @@ impl Coordinator {
     /// Handles JoinGroup. `suffix` makes a new member's id unique: a random UUID.
     pub fn handle_join(
         &mut self,
-        now: Now,
+        asker: Asker<'_>,
         request: JoinRequest,
         token: Token,
         suffix: &str,
     ) -> Actions {
+        let now = asker.now;
         let mut actions = Actions::default();
         let group_id: Arc<str> = request.group_id.as_str().into();
         if let Err(error) = classic::check_request(&request, &self.config) {
@@ -178,7 +198,7 @@ impl Coordinator {
                 return actions;
             }
         }
-        let known = self.group(&group_id).map(Group::classic);
+        let known = self.group(&group_id).and_then(Group::as_classic);
         let known = known.and_then(|group| group.members.get(&request.member_id));
         let grows = match known {
             Some(member) => request.metadata_bytes() > member.metadata_bytes(),
@@ -188,31 +208,55 @@ impl Coordinator {
             actions.join_refused(token, ErrorCode::GroupMaxSizeReached, &request.member_id);
             return actions;
         }
-        let config = &self.config;
-        let new_group = || Entry::new(Group::new(Arc::clone(&group_id), now.append_ms));
-        let entry = self
-            .groups
-            .entry(Arc::clone(&group_id))
-            .or_insert_with(new_group);
-        Joining {
-            now,
-            config,
-            request,
-            token,
-            suffix,
+        let group = self.group(&group_id);
+        if group.is_some_and(|group| group.as_consumer().is_some() && !group.is_empty()) {
+            return self.join_consumer(asker, &request, token, suffix);
         }
-        .run(entry.group.classic_mut(), &mut actions);
+        let config = &self.config;
+        let new_group = || ClassicGroup::new(Arc::clone(&group_id), now.append_ms);
+        let entry = self.groups.entry(Arc::clone(&group_id));
+        let entry = entry.or_insert_with(|| Entry::new(Group::Classic(new_group())));
+        if entry.group.as_consumer().is_some() {
+            // An empty group of the consumer protocol is of any kind again.
+            actions.persist.extend(entry.group.removals());
+            entry.group = Group::Classic(new_group());
+        }
+        if let Group::Classic(group) = &mut entry.group {
+            Joining {
+                now,
+                config,
+                request,
+                token,
+                suffix,
+            }
+            .run(group, &mut actions);
+        }
+        actions.persist.extend(self.save_again_of(&group_id));
         self.settle_group(&group_id);
         actions
     }
 
     /// Handles SyncGroup.
-    pub fn handle_sync(&mut self, now: Now, request: SyncRequest, token: Token) -> Actions {
+    pub fn handle_sync(
+        &mut self,
+        now: Now,
+        image: &Image,
+        request: SyncRequest,
+        token: Token,
+    ) -> Actions {
         let mut actions = Actions::default();
         let group_id = request.group_id.clone();
         let bytes: usize = request.assignments.iter().map(|(_, of)| of.len()).sum();
         let others = self.groups_bytes;
         let synced = self.known(&group_id).and_then(|group| {
+            let group = match group {
+                Group::Classic(group) => group,
+                Group::Consumer(group) => {
+                    let synced = group.sync_classic(now, image, &request)?;
+                    actions.sync_then(token, Ok(synced));
+                    return Ok(());
+                }
+            };
             let before = group.assignment_bytes();
             if bytes > before && others + bytes - before > limits::GROUPS_BYTES_MAX {
                 return Err(ErrorCode::GroupMaxSizeReached);
@@ -233,17 +277,32 @@ impl Coordinator {
         now: Now,
         request: &HeartbeatRequest,
     ) -> Result<(), ErrorCode> {
-        // A deadline that only moves later needs no new entry in the schedule.
-        self.known(&request.group_id)?.heartbeat(now, request)
+        match self.known(&request.group_id)? {
+            // A deadline that only moves later needs no new entry in the schedule.
+            Group::Classic(group) => group.heartbeat(now, request),
+            Group::Consumer(group) => {
+                let beat = group.heartbeat_classic(now, request);
+                self.settle_group(&request.group_id);
+                beat
+            }
+        }
     }
 
     /// Handles LeaveGroup.
-    pub fn handle_leave(&mut self, now: Now, request: &LeaveRequest) -> Planned<LeaveReply> {
+    pub fn handle_leave(
+        &mut self,
+        now: Now,
+        image: &Image,
+        request: &LeaveRequest,
+    ) -> Planned<LeaveReply> {
         let mut actions = Actions::default();
         let config = self.config.clone();
-        let reply = self
-            .known(&request.group_id)
-            .map(|group| group.leave(now, &config, &request.members, &mut actions));
+        let reply = self.known(&request.group_id).map(|group| match group {
+            Group::Classic(group) => group.leave(now, &config, &request.members, &mut actions),
+            Group::Consumer(group) => {
+                group.leave_classic(image, &request.members, &mut actions.persist)
+            }
+        });
         let reply = match reply {
             // As in Kafka, the error is reported for each member, not for the group.
             Err(ErrorCode::UnknownMemberId) => {
@@ -252,77 +311,9 @@ impl Coordinator {
             }
             reply => reply,
         };
+        self.finish_consumer(now, image, &request.group_id, &mut actions);
         self.settle_group(&request.group_id);
         Planned { reply, actions }
-    }
-
-    /// Handles OffsetCommit. Returns each offset's result, in order. The offsets are visible when
-    /// their records are [applied](Self::apply).
-    pub fn handle_offset_commit(
-        &mut self,
-        now: Now,
-        committer: &Committer,
-        offsets: Vec<OffsetToCommit>,
-    ) -> Planned<Vec<Result<(), ErrorCode>>> {
-        if let Err(error) = self.check_commit(now, committer) {
-            return Planned::only(offsets.iter().map(|_| Err(error)).collect());
-        }
-        let group_id = committer.group_id.clone();
-        // A commit in flight could have changed the offset that this one repeats.
-        let is_settled = !self.in_flight.contains_key(&group_id);
-        let refresh_ms = limits::COMMIT_REFRESH_MS.min(self.config.offsets_retention_ms / 2);
-        let command = OffsetsCommand::Commit {
-            group_id,
-            offsets,
-            refresh_ms: is_settled.then_some(refresh_ms),
-            in_flight: self.in_flight_total,
-        };
-        self.plan_offsets(now, command)
-    }
-
-    /// Handles OffsetDelete, for topics that the group does not consume.
-    pub fn handle_offset_delete(
-        &mut self,
-        now: Now,
-        group_id: &str,
-        topics: &[(String, Vec<i32>)],
-    ) -> Planned<OffsetDeleteReply> {
-        let Some(group) = self.group(group_id) else {
-            return Planned::only(Err(ErrorCode::GroupIdNotFound));
-        };
-        if let Err(error) = group.check_offset_delete() {
-            return Planned::only(Err(error));
-        }
-        let subscribed = group.subscribed_topics();
-        let mut keys = Vec::new();
-        let mut results = Vec::new();
-        for (topic, partitions) in topics {
-            // A group whose subscriptions cannot be decoded may consume anything.
-            let is_subscribed = subscribed
-                .as_ref()
-                .is_none_or(|topics| topics.contains(topic));
-            results.push(
-                partitions
-                    .iter()
-                    .map(|partition| {
-                        if is_subscribed {
-                            return Err(ErrorCode::GroupSubscribedToTopic);
-                        }
-                        keys.push(OffsetKey {
-                            group: group_id.to_owned(),
-                            topic: topic.clone(),
-                            partition: PartitionIndex(*partition),
-                        });
-                        Ok(())
-                    })
-                    .collect(),
-            );
-        }
-        let Planned { actions, .. } = self.plan_offsets(now, OffsetsCommand::Delete { keys });
-        Planned {
-            reply: Ok(results),
-            actions,
-        }
     }
 
     /// Handles DeleteGroups. Returns each group's result, in order.
@@ -349,7 +340,7 @@ impl Coordinator {
     // Time, and outcomes of records.
 
     /// Ends sessions, rebalances and offsets whose deadline has passed.
-    pub fn tick(&mut self, now: Now) -> Actions {
+    pub fn tick(&mut self, now: Now, image: &Image) -> Actions {
         let mut actions = Actions::default();
         let due = |(at, _): &&(u64, Arc<str>)| *at <= now.monotonic_ms;
         let due: Vec<_> = self.schedule.iter().take_while(due).cloned().collect();
@@ -358,13 +349,18 @@ impl Coordinator {
             let (_, group_id) = entry;
             if let Some(entry) = self.groups.get_mut(&group_id) {
                 entry.scheduled_at = None;
-                entry.group.tick(now, &self.config, &mut actions);
+                match &mut entry.group {
+                    Group::Classic(group) => group.tick(now, &self.config, &mut actions),
+                    Group::Consumer(group) => group.tick(now, image, &mut actions.persist),
+                }
             }
+            self.finish_consumer(now, image, &group_id, &mut actions);
             self.settle_group(&group_id);
         }
         if now.monotonic_ms >= self.next_expiry {
             self.expire_offsets(now, &mut actions);
         }
+        actions.persist.extend(self.save_again(now));
         actions
     }
 
@@ -393,14 +389,7 @@ impl Coordinator {
             self.landed(record);
             self.forget_unwritten(record);
             self.mark_unremoved(now, record);
-            if let CoordinatorRecord::Group {
-                group: group_id, ..
-            } = record
-                && let Some(entry) = self.groups.get_mut(group_id.as_str())
-            {
-                entry.group.handle_save_failed(now);
-                self.settle_group(group_id);
-            }
+            self.mark_unsaved(now, record);
         }
     }
 
@@ -411,81 +400,13 @@ impl Coordinator {
     }
 
     /// Returns the group that a member of the classic protocol names.
-    fn known(&mut self, group_id: &str) -> Result<&mut ClassicGroup, ErrorCode> {
+    fn known(&mut self, group_id: &str) -> Result<&mut Group, ErrorCode> {
         if group_id.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
-        self.groups
-            .get_mut(group_id)
-            .map(|entry| entry.group.classic_mut())
-            .ok_or(ErrorCode::UnknownMemberId)
-    }
-
-    fn check_commit(&mut self, now: Now, committer: &Committer) -> Result<(), ErrorCode> {
-        if let Some(entry) = self.groups.get_mut(committer.group_id.as_str()) {
-            return entry.group.check_commit(now, committer);
-        }
-        if committer.group_id.len() > limits::TEXT_BYTES_MAX {
-            return Err(ErrorCode::InvalidGroupId);
-        }
-        if committer.generation_id >= 0 {
-            return Err(if committer.knows_group_id_not_found {
-                ErrorCode::GroupIdNotFound
-            } else {
-                ErrorCode::IllegalGeneration
-            });
-        }
-        if self.groups.len() >= limits::GROUPS_MAX {
-            // The error that a JoinGroup gets for the same bound.
-            return Err(ErrorCode::GroupMaxSizeReached);
-        }
-        // A consumer outside group management, or an administrator: the group only stores offsets,
-        // and is created with its first one.
-        Ok(())
-    }
-
-    fn plan_offsets(
-        &mut self,
-        now: Now,
-        command: OffsetsCommand,
-    ) -> Planned<Vec<Result<(), ErrorCode>>> {
-        match self.offsets.plan(now, command) {
-            Ok(plan) => {
-                for record in &plan.records {
-                    self.left(record);
-                }
-                Planned {
-                    reply: plan.reply,
-                    actions: Actions::persist(plan.records),
-                }
-            }
-            // The table refuses single offsets, never a whole command.
-            Err(_) => Planned::only(Vec::new()),
-        }
-    }
-
-    /// Counts a record that was handed out.
-    fn left(&mut self, record: &CoordinatorRecord) {
-        if let CoordinatorRecord::Offset { key, value } = record {
-            let of_group = self.in_flight.entry(key.group.clone()).or_default();
-            *of_group += 1;
-            self.in_flight_total.records += 1;
-            self.in_flight_total.bytes += offsets::cost_max(key, value.as_ref());
-        }
-    }
-
-    /// Uncounts a record that became durable or was given up.
-    fn landed(&mut self, record: &CoordinatorRecord) {
-        if let CoordinatorRecord::Offset { key, value } = record
-            && let Some(of_group) = self.in_flight.get_mut(&key.group)
-        {
-            *of_group -= 1;
-            if *of_group == 0 {
-                self.in_flight.remove(&key.group);
-            }
-            self.in_flight_total.records -= 1;
-            self.in_flight_total.bytes -= offsets::cost_max(key, value.as_ref());
-        }
+        let entry = self.groups.get_mut(group_id);
+        let group = entry.map(|entry| &mut entry.group);
+        group.ok_or(ErrorCode::UnknownMemberId)
     }
 
     fn delete_group(&mut self, now: Now, group_id: &str, actions: &mut Actions) {
@@ -493,10 +414,8 @@ impl Coordinator {
             group_id: group_id.to_owned(),
         };
         actions.append(self.plan_offsets(now, command).actions);
-        actions.persist.push(CoordinatorRecord::Group {
-            group: group_id.to_owned(),
-            value: None,
-        });
+        let removals = self.group(group_id).map(Group::removals);
+        actions.persist.extend(removals.unwrap_or_default());
         self.forget(group_id);
     }
 

@@ -28,7 +28,7 @@ impl Coordinator {
         producer_id: ProducerId,
         offsets: Vec<OffsetToCommit>,
     ) -> Planned<Vec<Result<(), ErrorCode>>> {
-        if let Err(error) = self.check_commit(now, committer) {
+        if let Err(error) = self.check_commit(now, committer, true, &offsets) {
             return Planned::only(offsets.iter().map(|_| Err(error)).collect());
         }
         let command = OffsetsCommand::Commit {
@@ -209,7 +209,7 @@ mod tests {
             generation_id: -1,
             member_id: String::new(),
             group_instance_id: None,
-            knows_group_id_not_found: true,
+            knows_member_epochs: true,
         };
         let offsets = Vec::from([OffsetToCommit {
             topic: "t".into(),
@@ -303,7 +303,7 @@ mod tests {
             let record = CoordinatorRecord::decode(&key, value.as_deref()).unwrap();
             restored.restore(NOW, &record);
         }
-        restored.finish_restore(NOW);
+        restored.finish_restore(NOW, &crate::groups::tests::image());
         assert!(is_unstable(&restored));
         let end = restored.handle_txn_end(PRODUCER, true).persist;
         apply(&mut restored, &end);

@@ -4,9 +4,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Coordinator;
+use super::consumer::{ConsumerGroup, Part};
 use super::group::{Entry, Group};
 use super::messages::Actions;
 use crate::machine::{Machine, Now};
+use crate::metadata::Image;
+use sedge_protocol::coordinator::consumer::ConsumerRecord;
 use sedge_protocol::coordinator::{CoordinatorRecord, OffsetValue};
 use sedge_protocol::ids::Offset;
 use sedge_protocol::kafka::KafkaUuid;
@@ -20,7 +23,16 @@ impl Coordinator {
             CoordinatorRecord::Group {
                 group: group_id,
                 value: None,
-            } => self.forget(group_id),
+            } => {
+                // The removal of the former classic group may have been written again later.
+                if self
+                    .group(group_id)
+                    .is_none_or(|group| group.as_classic().is_some())
+                {
+                    self.forget(group_id);
+                }
+            }
+            CoordinatorRecord::Consumer(record) => self.restore_consumer(record),
             CoordinatorRecord::Group {
                 group: group_id,
                 value: Some(metadata),
@@ -34,7 +46,7 @@ impl Coordinator {
     }
 
     /// Ends the restore. Members have a whole session to send a request.
-    pub fn finish_restore(&mut self, now: Now) {
+    pub fn finish_restore(&mut self, now: Now, image: &Image) {
         let with_offsets: Vec<Arc<str>> = self.offsets.group_ids().map(Arc::from).collect();
         for group_id in with_offsets {
             let new = || Entry::new(Group::new(Arc::clone(&group_id), now.append_ms));
@@ -42,7 +54,38 @@ impl Coordinator {
         }
         let all: Vec<Arc<str>> = self.groups.keys().cloned().collect();
         for group_id in all {
+            let entry = self.groups.get_mut(&group_id);
+            if let Some(Group::Consumer(group)) = entry.map(|entry| &mut entry.group) {
+                group.begin_sessions(now, self.config.timeouts(image, &group_id));
+            }
             self.settle_group(&group_id);
+        }
+    }
+
+    fn restore_consumer(&mut self, record: &ConsumerRecord) {
+        let group_id = record.group.as_str();
+        if Part::of(&record.state) == Part::Epoch && record.state.is_removal() {
+            if self
+                .group(group_id)
+                .is_some_and(|group| group.as_consumer().is_some())
+            {
+                self.forget(group_id);
+            }
+            return;
+        }
+        let id: Arc<str> = group_id.into();
+        let is_there = self.group(group_id).and_then(Group::as_consumer).is_some();
+        if !is_there {
+            if record.state.is_removal() {
+                return;
+            }
+            self.forget(group_id);
+            let group = Group::Consumer(ConsumerGroup::new(Arc::clone(&id)));
+            self.groups.insert(Arc::clone(&id), Entry::new(group));
+        }
+        let entry = self.groups.get_mut(&id);
+        if let Some(Group::Consumer(group)) = entry.map(|entry| &mut entry.group) {
+            group.restore(&record.state);
         }
     }
 

@@ -32,6 +32,7 @@ impl Shard for Coordinator {
                 &key.group
             }
             CoordinatorRecord::Group { group, .. } => group,
+            CoordinatorRecord::Consumer(record) => &record.group,
         }
     }
 
@@ -52,6 +53,7 @@ impl Shard for Coordinator {
                     });
                     group.len() + members.sum::<usize>()
                 }
+                CoordinatorRecord::Consumer(record) => record.bytes(),
             }
     }
 
@@ -68,7 +70,7 @@ impl Shard for Coordinator {
     }
 
     fn finish_restore(&mut self, now: Now, image: &Image) -> Actions {
-        self.finish_restore(now);
+        self.finish_restore(now, image);
         self.adopt(now, |topic| image.topic(topic).map(|topic| topic.id))
     }
 
@@ -80,9 +82,10 @@ impl Shard for Coordinator {
         self.handle_save_failed(now, records);
     }
 
-    /// If topics were deleted, marks the groups that may have offsets of them, and removes the
-    /// offsets that can be removed at once.
+    /// Lets groups look for changes of their topics. If topics were deleted, marks the groups that
+    /// may have offsets of them, and removes the offsets that can be removed at once.
     fn handle_image(&mut self, now: Now, former: Option<&Image>, image: &Image) -> Actions {
+        self.topics_number += 1;
         if former.is_some_and(|former| !has_lost_a_topic(former, image)) {
             return Actions::default();
         }
@@ -94,7 +97,7 @@ impl Shard for Coordinator {
     }
 
     fn tick(&mut self, now: Now, image: &Image) -> Actions {
-        let mut actions = self.tick(now);
+        let mut actions = self.tick(now, image);
         actions.append(self.forget_gone(now, |topic, id| is_there(image, topic, id)));
         actions
     }

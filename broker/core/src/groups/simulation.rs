@@ -13,6 +13,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use sedge_protocol::ErrorCode;
 
+use super::classic::GroupState;
+use super::tests::{asker, image};
 use super::*;
 use crate::machine::Now;
 
@@ -155,7 +157,7 @@ impl World {
                 self.now.monotonic_ms += ms;
                 self.now.wall_ms += ms as i64;
                 self.now.append_ms += ms as i64;
-                let actions = self.coordinator.tick(self.now);
+                let actions = self.coordinator.tick(self.now, &image());
                 self.take(actions);
             }
         }
@@ -185,9 +187,9 @@ impl World {
             supports_skipping_assignment: true,
         };
         let suffix = format!("{}", token.0);
-        let actions = self
-            .coordinator
-            .handle_join(self.now, request, token, &suffix);
+        let actions =
+            self.coordinator
+                .handle_join(asker(self.now, &image()), request, token, &suffix);
         self.take(actions);
     }
 
@@ -210,7 +212,9 @@ impl World {
             assignments,
         };
         let token = self.token(number);
-        let actions = self.coordinator.handle_sync(self.now, request, token);
+        let actions = self
+            .coordinator
+            .handle_sync(self.now, &image(), request, token);
         self.take(actions);
     }
 
@@ -242,7 +246,7 @@ impl World {
             group_id: "g".to_string(),
             members: vec![member],
         };
-        let planned = self.coordinator.handle_leave(self.now, &request);
+        let planned = self.coordinator.handle_leave(self.now, &image(), &request);
         self.take(planned.actions);
     }
 
@@ -257,7 +261,7 @@ impl World {
     }
 
     fn check(&mut self) {
-        let Some(group) = self.coordinator.group("g").map(Group::classic) else {
+        let Some(group) = self.coordinator.group("g").and_then(Group::as_classic) else {
             return;
         };
         let seed = self.seed;
@@ -304,7 +308,7 @@ impl World {
             self.now.monotonic_ms = next.max(self.now.monotonic_ms + 1);
             self.now.wall_ms += 1;
             self.now.append_ms += 1;
-            let actions = self.coordinator.tick(self.now);
+            let actions = self.coordinator.tick(self.now, &image());
             self.take(actions);
             self.check();
             if self.coordinator.schedule.is_empty() {
@@ -330,8 +334,8 @@ impl World {
         for record in &self.log {
             restored.restore(self.now, record);
         }
-        restored.finish_restore(self.now);
-        if let Some(group) = restored.group("g").map(Group::classic) {
+        restored.finish_restore(self.now, &image());
+        if let Some(group) = restored.group("g").and_then(Group::as_classic) {
             check_group(self.seed, group);
             let last = self.log.iter().rev().find_map(|record| match record {
                 CoordinatorRecord::Group {

@@ -5,7 +5,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
-use sedge_protocol::coordinator::OffsetValue;
+use crate::offsets::OffsetToCommit;
+use sedge_protocol::coordinator::{OffsetKey, OffsetValue};
+use sedge_protocol::ids::PartitionIndex;
 use sedge_protocol::kafka::KafkaUuid;
 
 const MINUTE: u64 = 60_000;
@@ -82,6 +84,24 @@ fn protocol(name: &str, metadata: &'static str) -> Protocol {
     }
 }
 
+/// The metadata of a broker without topics.
+pub(super) fn image() -> Image {
+    use crate::config::BrokerDefaults;
+    use crate::metadata::MetadataMachine;
+    use sedge_protocol::ids::NodeId;
+
+    let machine = MetadataMachine::new(NodeId(1), BrokerDefaults::default());
+    machine.image().clone()
+}
+
+pub(super) fn asker(now: Now, image: &Image) -> Asker<'_> {
+    Asker {
+        now,
+        image,
+        may_describe: None,
+    }
+}
+
 fn config() -> GroupConfig {
     GroupConfig {
         initial_rebalance_delay_ms: 0,
@@ -127,9 +147,9 @@ impl Bench {
         let token = self.token();
         let suffix = alloc::format!("{}", token.0);
         let request = client.request.clone();
-        let actions = self
-            .coordinator
-            .handle_join(self.now, request, token, &suffix);
+        let actions =
+            self.coordinator
+                .handle_join(asker(self.now, &image()), request, token, &suffix);
         self.take(actions);
         token
     }
@@ -166,7 +186,9 @@ impl Bench {
                 .map(|(id, bytes)| (id.to_string(), bytes::Bytes::from_static(bytes.as_bytes())))
                 .collect(),
         };
-        let actions = self.coordinator.handle_sync(self.now, request, token);
+        let actions = self
+            .coordinator
+            .handle_sync(self.now, &image(), request, token);
         self.take(actions);
         token
     }
@@ -198,7 +220,7 @@ impl Bench {
                 group_instance_id: instance_id.map(ToString::to_string),
             }],
         };
-        let planned = self.coordinator.handle_leave(self.now, &request);
+        let planned = self.coordinator.handle_leave(self.now, &image(), &request);
         self.take(planned.actions);
         planned.reply
     }
@@ -229,7 +251,7 @@ impl Bench {
             self.now.wall_ms += passed_ms;
             self.now.append_ms += passed_ms;
             self.now.monotonic_ms = next;
-            let actions = self.coordinator.tick(self.now);
+            let actions = self.coordinator.tick(self.now, &image());
             self.take(actions);
             if next == end {
                 return;
@@ -261,7 +283,7 @@ impl Bench {
         for record in &self.log {
             next.coordinator.restore(next.now, record);
         }
-        next.coordinator.finish_restore(next.now);
+        next.coordinator.finish_restore(next.now, &image());
         next
     }
 }
@@ -272,7 +294,7 @@ fn outsider() -> Committer {
         generation_id: -1,
         member_id: String::new(),
         group_instance_id: None,
-        knows_group_id_not_found: true,
+        knows_member_epochs: true,
     }
 }
 
@@ -336,14 +358,16 @@ fn a_reply_that_depends_on_a_record_waits_for_it() {
     };
     let actions = bench
         .coordinator
-        .handle_sync(bench.now, request.clone(), Token(90));
+        .handle_sync(bench.now, &image(), request.clone(), Token(90));
     assert_eq!(
         (actions.persist.len(), actions.then.len(), actions.now.len()),
         (1, 1, 0)
     );
     // The group is stable in memory now, but the answer must not be sent before the record is
     // durable.
-    let actions = bench.coordinator.handle_sync(bench.now, request, Token(91));
+    let actions = bench
+        .coordinator
+        .handle_sync(bench.now, &image(), request, Token(91));
     assert_eq!(
         (actions.persist.len(), actions.then.len(), actions.now.len()),
         (0, 1, 0)
@@ -848,7 +872,9 @@ fn administrators_remove_members_by_name() {
             group_instance_id: None,
         }],
     };
-    let planned = bench.coordinator.handle_leave(bench.now, &request);
+    let planned = bench
+        .coordinator
+        .handle_leave(bench.now, &image(), &request);
     assert_eq!(planned.reply, Ok(vec![Err(ErrorCode::UnknownMemberId)]));
 }
 
@@ -858,7 +884,7 @@ fn who_may_commit() {
     let mut late = outsider();
     late.generation_id = 3;
     assert_eq!(bench.commit(&late, "t", 1), Err(ErrorCode::GroupIdNotFound));
-    late.knows_group_id_not_found = false;
+    late.knows_member_epochs = false;
     assert_eq!(
         bench.commit(&late, "t", 1),
         Err(ErrorCode::IllegalGeneration)
@@ -1090,7 +1116,7 @@ fn offsets_expire_when_nobody_uses_them() {
     };
     let actions = bench
         .coordinator
-        .handle_sync(bench.now, request, Token(1 << 40));
+        .handle_sync(bench.now, &image(), request, Token(1 << 40));
     bench.take(actions);
     bench.commit(&live, "used", 1).unwrap();
     bench.commit(&live, "left", 1).unwrap();
@@ -1183,7 +1209,9 @@ fn the_wall_clock_ages_neither_offsets_nor_groups() {
         assignments: vec![],
     };
     let token = bench.token();
-    let actions = bench.coordinator.handle_sync(bench.now, request, token);
+    let actions = bench
+        .coordinator
+        .handle_sync(bench.now, &image(), request, token);
     bench.take(actions);
     bench.commit(&committer, "t", 1).unwrap();
     bench.wait(MINUTE);
@@ -1248,7 +1276,7 @@ fn what_an_older_version_wrote_counts_from_now_and_gets_its_topics_id() {
     for record in &records {
         bench.coordinator.restore(bench.now, record);
     }
-    bench.coordinator.finish_restore(bench.now);
+    bench.coordinator.finish_restore(bench.now, &image());
     let adopted = bench
         .coordinator
         .adopt(bench.now, |topic| (topic != "gone").then_some(id));
@@ -1456,7 +1484,9 @@ fn all_groups_together_hold_so_much_and_no_more() {
             assignments: vec![(members[1].member_id.clone(), vec![0; bytes].into())],
         };
         let token = bench.token();
-        let actions = bench.coordinator.handle_sync(bench.now, request, token);
+        let actions = bench
+            .coordinator
+            .handle_sync(bench.now, &image(), request, token);
         bench.take(actions);
         bench.synced(token)
     };

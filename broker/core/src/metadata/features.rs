@@ -20,6 +20,9 @@ use crate::machine::Plan;
 /// The feature that names the format of `__cluster_metadata`.
 pub const METADATA_VERSION: &str = "metadata.version";
 
+/// The feature that allows groups of the consumer protocol.
+pub const GROUP_VERSION: &str = "group.version";
+
 /// One feature of this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Feature {
@@ -42,6 +45,13 @@ impl Feature {
 /// The features of this build, in the order of their names. Features of Kafka that are missing here
 /// are not supported, so that clients do not use them.
 pub const FEATURES: &[Feature] = &[
+    // KIP-848: without level 1, there are no groups of the consumer protocol.
+    Feature {
+        name: GROUP_VERSION,
+        min: 0,
+        max: 1,
+        default: 1,
+    },
     // The level of Apache Kafka 4.3. There is one format of the metadata so far.
     Feature {
         name: METADATA_VERSION,
@@ -261,7 +271,7 @@ mod tests {
             again.apply(Offset(0), &record);
         }
         let all: Vec<_> = again.image().features().finalized().collect();
-        assert_eq!(all, [(METADATA_VERSION, 30)]);
+        assert_eq!(all, [(GROUP_VERSION, 1), (METADATA_VERSION, 30)]);
         let raise = [(TRANSACTIONS, 1, Some(Upgrade))];
         assert_eq!(update(&mut again, &raise, false), Ok(()));
         assert_eq!(again.image().features().level(TRANSACTIONS), 1);

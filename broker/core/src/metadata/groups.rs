@@ -1,5 +1,6 @@
-//! Configurations of groups. Only those of mirror links have some: the keys of links that were made
-//! while the broker ran. The caller checks names and values.
+//! Configurations of groups: those of consumer groups, and the keys of mirror links that were made
+//! while the broker ran, which are the configuration of a group by the link's name. The caller
+//! checks names and values.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -11,8 +12,9 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::metadata_records::{MetadataRecord, ResourceType};
 
 use super::{CommandError, CommandReply, config};
-use crate::limits::{GROUP_KEYS_MAX, GROUPS_CONFIGURED_MAX};
+use crate::limits::{GROUP_KEYS_MAX, GROUPS_CONFIGURED_MAX, LINKS_CONFIGURED_MAX};
 use crate::machine::Plan;
+use crate::mirror::GROUP_PREFIX;
 
 /// The keys of one group, with their values.
 pub type GroupConfig = BTreeMap<String, String>;
@@ -68,10 +70,19 @@ pub(super) fn plan_alter(
     let set = changes.iter().filter(|(_, value)| value.is_some());
     let refused = |message| Err(CommandError::new(ErrorCode::PolicyViolation, message));
     let before = groups.get(group).map_or(0, BTreeMap::len);
-    if before == 0 && groups.by_group.len() >= GROUPS_CONFIGURED_MAX {
+    let is_link = |group: &str| group.starts_with(GROUP_PREFIX);
+    let (what, most) = if is_link(group) {
+        ("links", LINKS_CONFIGURED_MAX)
+    } else {
+        ("groups", GROUPS_CONFIGURED_MAX)
+    };
+    let others = groups.by_group.keys();
+    let others = others
+        .filter(|other| is_link(other) == is_link(group))
+        .count();
+    if before == 0 && others >= most {
         return refused(format!(
-            "There are already {GROUPS_CONFIGURED_MAX} groups with configurations, which is the \
-             limit."
+            "There are already {most} {what} with configurations, which is the limit."
         ));
     }
     if before + set.count() > GROUP_KEYS_MAX {
@@ -140,11 +151,17 @@ mod tests {
     #[test]
     fn groups_and_keys_are_limited() {
         let mut machine = machine();
-        for number in 0..GROUPS_CONFIGURED_MAX {
-            let group = format!("{number}");
-            assert!(alter(&mut machine, &group, &[("x", Some("1"))]));
+        for (prefix, most) in [
+            ("", GROUPS_CONFIGURED_MAX),
+            (GROUP_PREFIX, LINKS_CONFIGURED_MAX),
+        ] {
+            for number in 0..most {
+                let group = format!("{prefix}{number}");
+                assert!(alter(&mut machine, &group, &[("x", Some("1"))]));
+            }
+            let more = format!("{prefix}more");
+            assert!(!alter(&mut machine, &more, &[("x", Some("1"))]));
         }
-        assert!(!alter(&mut machine, "more", &[("x", Some("1"))]));
         assert!(alter(&mut machine, "0", &[("y", Some("1"))]));
         let names: Vec<String> = (0..GROUP_KEYS_MAX).map(|n| format!("k{n}")).collect();
         let many: Vec<_> = names

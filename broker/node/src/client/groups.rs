@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sedge_protocol::Bytes;
+use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{LeaderEpoch, Offset};
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::{
-    ApiKey, DeleteGroupsRequestData, DescribeGroupsRequestData, ListGroupsRequestData,
-    OffsetCommitRequestData, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-    OffsetCommitResponseData, OffsetFetchRequestData, OffsetFetchResponseData,
+    ApiKey, ConsumerGroupDescribeRequestData, DeleteGroupsRequestData, DescribeGroupsRequestData,
+    ListGroupsRequestData, OffsetCommitRequestData, OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic, OffsetCommitResponseData, OffsetFetchRequestData,
+    OffsetFetchResponseData,
 };
 
 use super::cluster::{Client, Target};
 use super::error::Error;
+
+/// The state of a group that does not exist, before Kafka 4.0.
+const DEAD: &str = "Dead";
+/// The protocol type of consumers.
+const CONSUMER: &str = "consumer";
 
 /// A group in the list of groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +35,7 @@ pub struct Group {
     pub name: String,
     pub state: String,
     pub protocol_type: String,
-    /// The assignor that the members agreed on.
+    /// The assignor.
     pub protocol: String,
     pub members: Vec<GroupMember>,
 }
@@ -40,8 +46,6 @@ pub struct GroupMember {
     pub instance_id: Option<String>,
     pub client_id: String,
     pub host: String,
-    /// The assignment, in the format of the group's protocol type.
-    pub assignment: Bytes,
 }
 
 /// An offset that a group committed.
@@ -76,9 +80,21 @@ impl Client {
         Ok(groups)
     }
 
-    /// Describes one group with its members. A group that does not exist is `Dead` before Kafka
-    /// 4.0, an error since.
+    /// Describes one group with its members, of either protocol. A group that does not exist is
+    /// `Dead` before Kafka 4.0, an error since.
     pub async fn describe_group(&self, name: &str) -> Result<Group, Error> {
+        let classic = self.describe_classic_group(name).await;
+        let is_missing = match &classic {
+            Ok(group) => group.state == DEAD,
+            Err(error) => error.code() == Some(ErrorCode::GroupIdNotFound),
+        };
+        if is_missing && let Ok(group) = self.describe_consumer_group(name).await {
+            return Ok(group);
+        }
+        classic
+    }
+
+    async fn describe_classic_group(&self, name: &str) -> Result<Group, Error> {
         let request =
             DescribeGroupsRequestData::default().with_groups(vec![name.to_owned().into()]);
         let api = ApiKey::DescribeGroups;
@@ -100,13 +116,46 @@ impl Client {
                 instance_id: member.group_instance_id.map(|id| id.as_str().to_owned()),
                 client_id: member.client_id.as_str().to_owned(),
                 host: member.client_host.as_str().to_owned(),
-                assignment: member.member_assignment,
             });
             Ok(Group {
                 name: group.group_id.as_str().to_owned(),
                 state: group.group_state.as_str().to_owned(),
                 protocol_type: group.protocol_type.as_str().to_owned(),
                 protocol: group.protocol_data.as_str().to_owned(),
+                members: members.collect(),
+            })
+        })
+        .await
+    }
+
+    async fn describe_consumer_group(&self, name: &str) -> Result<Group, Error> {
+        let request = ConsumerGroupDescribeRequestData::default()
+            .with_group_ids(vec![name.to_owned().into()]);
+        let api = ApiKey::ConsumerGroupDescribe;
+        self.retry(|| async {
+            let response = self
+                .connection(Target::Coordinator(name))
+                .await?
+                .call(&request)
+                .await?;
+            let group = response
+                .groups
+                .into_iter()
+                .next()
+                .ok_or(Error::Missing { api, what: "group" })?;
+            let message = group.error_message.as_ref().map(KafkaString::as_str);
+            Error::check(api, group.error_code, message)?;
+            let members = group.members.into_iter().map(|member| GroupMember {
+                id: member.member_id.as_str().to_owned(),
+                instance_id: member.instance_id.map(|id| id.as_str().to_owned()),
+                client_id: member.client_id.as_str().to_owned(),
+                host: member.client_host.as_str().to_owned(),
+            });
+            Ok(Group {
+                name: group.group_id.as_str().to_owned(),
+                state: group.group_state.as_str().to_owned(),
+                protocol_type: CONSUMER.to_owned(),
+                protocol: group.assignor_name.as_str().to_owned(),
                 members: members.collect(),
             })
         })

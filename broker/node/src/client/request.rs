@@ -4,21 +4,21 @@ use sedge_protocol::kafka::ProtocolError;
 use sedge_protocol::kafka::generated::{
     AddOffsetsToTxnRequestData, AddOffsetsToTxnResponseData, AddPartitionsToTxnRequestData,
     AddPartitionsToTxnResponseData, AlterConfigsRequestData, AlterConfigsResponseData, ApiKey,
-    ApiVersionsRequestData, ApiVersionsResponseData, CreatePartitionsRequestData,
-    CreatePartitionsResponseData, CreateTopicsRequestData, CreateTopicsResponseData,
-    DeleteGroupsRequestData, DeleteGroupsResponseData, DeleteRecordsRequestData,
-    DeleteRecordsResponseData, DeleteTopicsRequestData, DeleteTopicsResponseData,
-    DescribeConfigsRequestData, DescribeConfigsResponseData, DescribeGroupsRequestData,
-    DescribeGroupsResponseData, EndTxnRequestData, EndTxnResponseData, FetchRequestData,
-    FetchResponseData, FindCoordinatorRequestData, FindCoordinatorResponseData,
-    IncrementalAlterConfigsRequestData, IncrementalAlterConfigsResponseData,
-    InitProducerIdRequestData, InitProducerIdResponseData, ListConfigResourcesRequestData,
-    ListConfigResourcesResponseData, ListGroupsRequestData, ListGroupsResponseData,
-    ListOffsetsRequestData, ListOffsetsResponseData, MetadataRequestData, MetadataResponseData,
-    OffsetCommitRequestData, OffsetCommitResponseData, OffsetFetchRequestData,
-    OffsetFetchResponseData, ProduceRequestData, ProduceResponseData, SaslAuthenticateRequestData,
-    SaslAuthenticateResponseData, SaslHandshakeRequestData, SaslHandshakeResponseData,
-    TxnOffsetCommitRequestData, TxnOffsetCommitResponseData,
+    ApiVersionsRequestData, ApiVersionsResponseData, ConsumerGroupDescribeRequestData,
+    ConsumerGroupDescribeResponseData, CreatePartitionsRequestData, CreatePartitionsResponseData,
+    CreateTopicsRequestData, CreateTopicsResponseData, DeleteGroupsRequestData,
+    DeleteGroupsResponseData, DeleteRecordsRequestData, DeleteRecordsResponseData,
+    DeleteTopicsRequestData, DeleteTopicsResponseData, DescribeConfigsRequestData,
+    DescribeConfigsResponseData, DescribeGroupsRequestData, DescribeGroupsResponseData,
+    EndTxnRequestData, EndTxnResponseData, FetchRequestData, FetchResponseData,
+    FindCoordinatorRequestData, FindCoordinatorResponseData, IncrementalAlterConfigsRequestData,
+    IncrementalAlterConfigsResponseData, InitProducerIdRequestData, InitProducerIdResponseData,
+    ListConfigResourcesRequestData, ListConfigResourcesResponseData, ListGroupsRequestData,
+    ListGroupsResponseData, ListOffsetsRequestData, ListOffsetsResponseData, MetadataRequestData,
+    MetadataResponseData, OffsetCommitRequestData, OffsetCommitResponseData,
+    OffsetFetchRequestData, OffsetFetchResponseData, ProduceRequestData, ProduceResponseData,
+    SaslAuthenticateRequestData, SaslAuthenticateResponseData, SaslHandshakeRequestData,
+    SaslHandshakeResponseData, TxnOffsetCommitRequestData, TxnOffsetCommitResponseData,
 };
 use sedge_protocol::kafka::version::{request_header_version, response_header_version};
 use sedge_protocol::{Bytes, BytesMut};
@@ -61,6 +61,7 @@ requests! {
     AddPartitionsToTxn: AddPartitionsToTxnRequestData => AddPartitionsToTxnResponseData;
     AlterConfigs: AlterConfigsRequestData => AlterConfigsResponseData;
     ApiVersions: ApiVersionsRequestData => ApiVersionsResponseData;
+    ConsumerGroupDescribe: ConsumerGroupDescribeRequestData => ConsumerGroupDescribeResponseData;
     CreatePartitions: CreatePartitionsRequestData => CreatePartitionsResponseData;
     CreateTopics: CreateTopicsRequestData => CreateTopicsResponseData;
     DeleteGroups: DeleteGroupsRequestData => DeleteGroupsResponseData;

@@ -302,7 +302,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("config.providers.directory.class", PROVIDERS),
     ("config.providers.env.class", PROVIDERS),
     ("config.providers.file.class", PROVIDERS),
-    ("group.coordinator.rebalance.protocols", "groups use the classic protocol only"),
     ("zookeeper.connect", NO_ZOOKEEPER),
     ("zookeeper.connection.timeout.ms", NO_ZOOKEEPER),
 ];

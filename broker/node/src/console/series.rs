@@ -1,5 +1,7 @@
 //! `/metrics`: counters, and gauges of the current state.
 
+use std::collections::BTreeMap;
+
 use super::limits;
 use super::status::{FilterStatus, Status, TopicStatus};
 use crate::metrics::{Exposition, Metrics};
@@ -121,16 +123,15 @@ fn filters(status: &Status, out: &mut Exposition) {
 }
 
 fn groups(status: &Status, out: &mut Exposition) {
-    let mut states = std::collections::BTreeMap::<&str, (usize, usize)>::new();
+    let mut kinds = BTreeMap::<(&str, &str), usize>::new();
     for group in &status.groups {
-        let (groups, members) = states.entry(&group.state).or_default();
-        *groups += 1;
-        *members += group.members;
+        *kinds.entry((group.kind, &group.state)).or_default() += 1;
     }
-    out.family("sedge_groups", "gauge", "Consumer groups by state.");
-    for (state, (groups, _)) in &states {
-        out.sample("sedge_groups", &[("state", state)], groups);
+    out.family("sedge_groups", "gauge", "Groups by type and state.");
+    for ((kind, state), groups) in &kinds {
+        let labels = [("type", *kind), ("state", *state)];
+        out.sample("sedge_groups", &labels, groups);
     }
-    let members: usize = states.values().map(|(_, members)| members).sum();
+    let members: usize = status.groups.iter().map(|group| group.members).sum();
     out.gauge("sedge_group_members", "Members of all groups.", members);
 }

@@ -70,6 +70,8 @@ pub struct FilterStatus {
 pub struct GroupStatus {
     /// Its name.
     pub name: String,
+    /// `classic` or `consumer`.
+    pub kind: &'static str,
     /// Its state, in Kafka's word.
     pub state: String,
     /// Number of members.

@@ -282,9 +282,11 @@ fn hash_code(text: &str) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sedge_core::config::BrokerDefaults;
     use sedge_core::groups::{Coordinator, GroupConfig};
+    use sedge_core::metadata::MetadataMachine;
     use sedge_protocol::coordinator::{CoordinatorRecord, GroupValue, OffsetKey, OffsetValue};
-    use sedge_protocol::ids::PartitionIndex;
+    use sedge_protocol::ids::{NodeId, PartitionIndex};
     use sedge_storage::{Commit, Entry, MemoryStore};
 
     const ID: PartitionId = PartitionId(7);
@@ -370,7 +372,8 @@ mod tests {
     fn restored(store: &MemoryStore) -> (Vec<(i32, i64)>, Option<Offset>) {
         let mut coordinator = Coordinator::new(GroupConfig::default(), NOW);
         let behind = restore_partition(store, ID, NOW, &mut coordinator).unwrap();
-        coordinator.finish_restore(NOW);
+        let machine = MetadataMachine::new(NodeId(1), BrokerDefaults::default());
+        coordinator.finish_restore(NOW, machine.image());
         let offsets = coordinator.offsets().of_group("g");
         let offsets = offsets.map(|(_, partition, value)| (partition.get(), value.offset.get()));
         (offsets.collect(), behind)

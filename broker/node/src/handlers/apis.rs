@@ -318,6 +318,16 @@ apis! {
     ListTransactions: InTurn,
         now transactions::list_transactions(list_transactions_request::ListTransactionsRequestData),
         Recent, [TransactionalId Describe];
+    ConsumerGroupHeartbeat: InTurn,
+        now groups::consumer_group_heartbeat(
+            consumer_group_heartbeat_request::ConsumerGroupHeartbeatRequestData
+        ),
+        Recent, [Group Read, Topic Describe];
+    ConsumerGroupDescribe: InTurn,
+        now groups::consumer_group_describe(
+            consumer_group_describe_request::ConsumerGroupDescribeRequestData
+        ),
+        Recent, [Group Describe, Topic Describe];
     GetTelemetrySubscriptions: InTurn,
         now telemetry::get_telemetry_subscriptions(
             get_telemetry_subscriptions_request::GetTelemetrySubscriptionsRequestData

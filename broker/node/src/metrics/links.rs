@@ -8,7 +8,7 @@ use super::{Counter, Exposition, Gauge};
 
 /// Links are named by operators. Those above this bound share one series.
 const LINKS_MAX: usize = 128;
-const _: () = assert!(LINKS_MAX > sedge_core::limits::GROUPS_CONFIGURED_MAX);
+const _: () = assert!(LINKS_MAX > sedge_core::limits::LINKS_CONFIGURED_MAX);
 const OTHERS: &str = "(others)";
 /// Topics of a link with series of their own: clients choose the names of topics.
 const TOPICS_EXPOSED_MAX: usize = 50;

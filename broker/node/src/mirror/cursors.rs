@@ -237,7 +237,7 @@ pub(super) async fn write(
         generation_id: -1,
         member_id: String::new(),
         group_instance_id: None,
-        knows_group_id_not_found: true,
+        knows_member_epochs: true,
     };
     let now = local.log.clock.now();
     let (results, written) = local

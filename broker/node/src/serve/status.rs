@@ -2,7 +2,6 @@
 
 use std::net::UdpSocket;
 
-use sedge_core::groups::Coordinator;
 use sedge_core::metadata::Topic;
 use sedge_plugin::World;
 use sedge_storage::Usage;
@@ -154,18 +153,14 @@ impl Broker {
     }
 
     fn group_statuses(&self) -> Vec<GroupStatus> {
-        let status = |machine: &mut Coordinator| {
-            let listed = machine.list(&[], &[]).into_iter();
-            let with_members = listed.map(|group| GroupStatus {
-                members: machine
-                    .describe(&group.group_id)
-                    .map_or(0, |group| group.members.len()),
-                name: group.group_id,
-                state: group.state.to_owned(),
-            });
-            with_members.collect()
-        };
-        self.groups.with(status)
+        let listed = self.groups.with(|machine| machine.list(&[], &[]));
+        let status = listed.into_iter().map(|group| GroupStatus {
+            name: group.group_id,
+            kind: group.group_type,
+            state: group.state.to_owned(),
+            members: group.members,
+        });
+        status.collect()
     }
 
     fn degraded(&self, views: bool) -> Option<String> {

@@ -130,7 +130,11 @@ func consume(bootstrap, topic, group string) {
 		}
 		say(map[string]any{"assigned": list})
 	}
-	client := open(kgo.SeedBrokers(bootstrap), kgo.ConsumeTopics(topic), kgo.ConsumerGroup(group),
+	options := []kgo.Opt{}
+	if os.Getenv("GROUP_PROTOCOL") == "consumer" {
+		options = append(options, kgo.ServerSideBalancer())
+	}
+	client := open(append(options, kgo.SeedBrokers(bootstrap), kgo.ConsumeTopics(topic), kgo.ConsumerGroup(group),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(), kgo.HeartbeatInterval(300*time.Millisecond),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
@@ -148,7 +152,7 @@ func consume(bootstrap, topic, group string) {
 				delete(assigned, p)
 			}
 			sayAssigned()
-		}))
+		}))...)
 	go func() {
 		bufio.NewScanner(os.Stdin).Scan()
 		cancel()

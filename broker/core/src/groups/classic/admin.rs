@@ -45,6 +45,7 @@ impl ClassicGroup {
             protocol_type: self.protocol_type.clone().unwrap_or_default(),
             state: self.state.name(),
             group_type: CLASSIC,
+            members: self.members.len(),
         }
     }
 }

@@ -15,14 +15,11 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use sedge_protocol::ErrorCode;
 
-use super::subscription;
+use crate::groups::embedded::{self, CONSUMER};
 use crate::groups::limits::MEMBER_BYTES;
 use crate::groups::messages::{JoinedMember, Protocol, Token};
 use crate::machine::Now;
 use sedge_protocol::coordinator::{CoordinatorRecord, GroupMember, GroupValue};
-
-/// The protocol type of consumers, whose subscriptions the coordinator can read.
-const CONSUMER: &str = "consumer";
 
 /// The state of a group. Kafka's fifth state, `Dead`, is a group that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -449,7 +446,7 @@ impl ClassicGroup {
         let protocol = self.protocol_name.as_deref()?;
         let mut topics = BTreeSet::new();
         for member in self.members.values() {
-            topics.extend(subscription::topics(&member.metadata(protocol))?);
+            topics.extend(embedded::topics(&member.metadata(protocol))?);
         }
         Some(topics)
     }

@@ -10,16 +10,14 @@
 //! | `tick` | sessions and timers that are over |
 //! | `commits` | who may commit and delete offsets, and how they age |
 //! | `admin` | a group as administrators see it |
-//! | `subscription` | topics in a member's metadata |
 
 mod admin;
 mod commits;
 mod group;
 mod join;
 mod rebalance;
-mod subscription;
 mod sync;
 mod tick;
 
-pub use group::{ClassicGroup, GroupState};
+pub use group::{ClassicGroup, GroupState, Member};
 pub use join::{Joining, check_request};

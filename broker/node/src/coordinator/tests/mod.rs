@@ -296,6 +296,6 @@ fn outsider(group: &str) -> Committer {
         generation_id: -1,
         member_id: String::new(),
         group_instance_id: None,
-        knows_group_id_not_found: true,
+        knows_member_epochs: true,
     }
 }

@@ -26,7 +26,9 @@ fn join() -> JoinRequest {
 
 /// Makes a member of generation 1 wait for its assignment. Returns its id and the pending answer.
 fn member(node: &mut Node) -> (String, Receiver<ReplyBody>) {
-    let joined = node.groups.join(node.disk.now(), join(), "1");
+    let joined = node
+        .groups
+        .join(node.disk.now(), &node.disk.log.metadata, join(), "1");
     node.disk.wait(3_000);
     node.tick();
     let Ok(ReplyBody::Join(Ok(joined))) = joined.try_recv() else {
@@ -41,7 +43,10 @@ fn member(node: &mut Node) -> (String, Receiver<ReplyBody>) {
         protocol_name: None,
         assignments: vec![(joined.member_id.clone(), Bytes::from_static(b"all"))],
     };
-    (joined.member_id, node.groups.sync(node.disk.now(), request))
+    let synced = node
+        .groups
+        .sync(node.disk.now(), &node.disk.log.metadata, request);
+    (joined.member_id, synced)
 }
 
 /// Returns the member of generation 1 as a committer.
@@ -59,7 +64,7 @@ fn restarted(disk: &Disk) -> Arc<Groups> {
 
 fn has_member(groups: &Groups, member_id: &str) -> bool {
     let described = groups.with(|machine| machine.describe("g"));
-    described.is_some_and(|group| group.members.iter().any(|of| of.member_id == member_id))
+    described.is_ok_and(|group| group.members.iter().any(|of| of.member_id == member_id))
 }
 
 #[test]

@@ -170,7 +170,10 @@ impl<'a> World<'a> {
             supports_skipping_assignment: true,
         };
         let suffix = self.dice.below(u64::MAX).to_string();
-        let joined = self.node.groups.join(self.disk.now(), request, &suffix);
+        let joined =
+            self.node
+                .groups
+                .join(self.disk.now(), &self.disk.log.metadata, request, &suffix);
         client.waits_for = Some((joined, None));
     }
 
@@ -190,7 +193,10 @@ impl<'a> World<'a> {
             protocol_name: None,
             assignments: assignments.collect(),
         };
-        let synced = self.node.groups.sync(self.disk.now(), request);
+        let synced = self
+            .node
+            .groups
+            .sync(self.disk.now(), &self.disk.log.metadata, request);
         client.waits_for = Some((synced, Some(client.generation)));
     }
 
@@ -227,7 +233,7 @@ impl<'a> World<'a> {
         let _ = self
             .node
             .groups
-            .plan(|machine| machine.handle_leave(now, &request));
+            .leave(now, &self.disk.log.metadata, &request);
     }
 
     /// Commits as a member, or outside group management.

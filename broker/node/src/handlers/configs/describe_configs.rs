@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use sedge_core::config::{
     ConfigType, Described, Source, describe_all_brokers, describe_broker, describe_client_metrics,
-    describe_topic,
+    describe_group, describe_topic,
 };
+use sedge_core::mirror::GROUP_PREFIX;
 use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
@@ -36,7 +37,9 @@ pub async fn handle(
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
             let name = resource.resource_name.as_str();
-            if WITHOUT_CONFIGS.contains(&resource.resource_type) {
+            let is_group = resource.resource_type == link_state::GROUP;
+            let is_other = is_group && !name.starts_with(GROUP_PREFIX);
+            if WITHOUT_CONFIGS.contains(&resource.resource_type) && !is_other {
                 let operation = Operation::DescribeConfigs;
                 let kind = resource.resource_type;
                 return match configs::check_without_configs(request, operation, kind, name) {
@@ -79,6 +82,7 @@ fn describe(
         Owner::ClientMetrics(cluster, name) => {
             describe_client_metrics(cluster.client_metrics_of(&name))
         }
+        Owner::Group(group) => describe_group(group.overrides(), group.defaults()),
         // Described as the others of their type, with their state.
         Owner::Link(..) => Vec::new(),
     };

@@ -1,5 +1,7 @@
 //! ListConfigResources (key 74, KIP-1142): lists the resources that have configurations.
 
+use std::collections::BTreeSet;
+
 use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
@@ -52,8 +54,11 @@ pub async fn handle(
             }
             link_state::GROUP => {
                 let links = request.links().into_iter();
-                let groups = links.map(|link| group_of(&link));
-                resources.extend(groups.map(|group| resource(&group, link_state::GROUP)));
+                let links = links.map(|link| group_of(&link));
+                let mut groups: BTreeSet<String> = links.collect();
+                groups.extend(cluster.configured_groups().map(str::to_owned));
+                let groups = groups.iter();
+                resources.extend(groups.map(|group| resource(group, link_state::GROUP)));
             }
             other if WITHOUT_CONFIGS.contains(&other) => {}
             _ => return response.with_error_code(ErrorCode::UnsupportedVersion.code()),

@@ -17,7 +17,7 @@ use sedge_plugin::limits::ROUTES_MAX;
 use sedge_protocol::ErrorCode;
 
 use crate::broker::telemetry;
-use crate::handlers::request::Cluster;
+use crate::handlers::request::{Cluster, ConfiguredGroup};
 use crate::handlers::{Refusal, Request, Topics};
 use crate::limits::CLIENT_METRICS_NAME_BYTES_MAX;
 
@@ -35,8 +35,8 @@ pub const BROKER: i8 = 4;
 pub const CLIENT_METRICS: i8 = 16;
 /// See [`TOPIC`]. This broker has one, without configurations.
 pub const BROKER_LOGGER: i8 = 8;
-/// Types of `ConfigResource.Type` without configurations here: broker loggers, groups. They are
-/// described as empty, as Kafka describes them if nothing is set.
+/// Types of `ConfigResource.Type` without configurations here: broker loggers, groups of mirror
+/// links. They are described as empty, as Kafka describes them if nothing is set.
 pub const WITHOUT_CONFIGS: [i8; 2] = [BROKER_LOGGER, 32];
 
 /// The resource that configurations belong to.
@@ -48,6 +48,8 @@ pub enum Owner {
     AllBrokers(Cluster),
     /// A subscription to clients' metrics, by its name.
     ClientMetrics(Cluster, String),
+    /// A group.
+    Group(ConfiguredGroup),
     /// A mirror link, by its group.
     Link(Cluster, String),
 }
@@ -123,14 +125,17 @@ impl Owner {
                 let cluster = request.cluster(Operation::Alter).map_err(refused)?;
                 Ok(Self::Link(cluster, name.to_owned()))
             }
+            link_state::GROUP if !name.is_empty() => {
+                let group = request.configured_group(operation, name);
+                group.map(Self::Group).map_err(refused)
+            }
             other => {
                 check_without_configs(request, operation, other, name)?;
                 Err(Refusal::new(
                     ErrorCode::InvalidRequest,
                     format!(
-                        "Resource type {other} has no configurations here; topics (2), brokers (4), \
-                         client metrics (16) and groups of mirror links (32, {GROUP_PREFIX}NAME) \
-                         have."
+                        "Resource type {other} of this name has no configurations here; topics (2), \
+                         brokers (4), client metrics (16) and groups (32) have."
                     ),
                 ))
             }
@@ -143,6 +148,7 @@ impl Owner {
             Self::ThisBroker(_) => Resource::ThisBroker,
             Self::AllBrokers(_) => Resource::AllBrokers,
             Self::ClientMetrics(..) => Resource::ClientMetrics,
+            Self::Group(_) => Resource::Group,
             Self::Link(..) => Resource::Link,
         }
     }
@@ -153,6 +159,7 @@ impl Owner {
             Self::ThisBroker(cluster) => cluster.defaults().at(Place::ThisBroker),
             Self::AllBrokers(cluster) => cluster.defaults().at(Place::AllBrokers),
             Self::ClientMetrics(cluster, name) => cluster.client_metrics_of(name),
+            Self::Group(group) => group.overrides(),
             Self::Link(cluster, group) => cluster.of_group(group),
         }
     }
@@ -160,6 +167,7 @@ impl Owner {
     fn defaults(&self) -> &BrokerDefaults {
         match self {
             Self::Topic(topics, _) => topics.defaults(),
+            Self::Group(group) => group.defaults(),
             Self::ThisBroker(cluster)
             | Self::AllBrokers(cluster)
             | Self::ClientMetrics(cluster, _)
@@ -220,8 +228,12 @@ pub async fn plan_link(
     plan: impl FnOnce(Resource, &BTreeMap<String, String>, &BrokerDefaults) -> Result<Changes, Refusal>,
 ) -> Result<String, Refusal> {
     let owner = Owner::find(request, Operation::AlterConfigs, link_state::GROUP, group)?;
+    let Some(link) = group.strip_prefix(GROUP_PREFIX) else {
+        let why =
+            format!("{group} is not the group of a mirror link; those begin with {GROUP_PREFIX}.");
+        return Err(Refusal::new(ErrorCode::InvalidRequest, why));
+    };
     let changes = plan(owner.resource(), owner.overrides(), owner.defaults())?;
-    let link = group.strip_prefix(GROUP_PREFIX).unwrap_or_default();
     let keys = changed(owner.overrides(), &changes);
     request.plan_link(link, keys).await
 }
@@ -271,7 +283,7 @@ pub async fn alter_as(
             telemetry::subscription(&changed(owner.overrides(), &changes))
                 .map_err(|why| Refusal::new(ErrorCode::InvalidConfig, why))?;
         }
-        Owner::Topic(..) | Owner::Link(..) => {}
+        Owner::Topic(..) | Owner::Group(_) | Owner::Link(..) => {}
     }
     if let Owner::Link(_, group) = &owner
         && let Some(link) = group.strip_prefix(GROUP_PREFIX)
@@ -292,7 +304,9 @@ pub async fn alter_as(
             changes,
         },
         Owner::ClientMetrics(_, name) => Command::AlterClientMetrics { name, changes },
-        Owner::Link(_, group) => Command::AlterGroupConfigs { group, changes },
+        Owner::Group(ConfiguredGroup { id: group, .. }) | Owner::Link(_, group) => {
+            Command::AlterGroupConfigs { group, changes }
+        }
     };
     request.command(command).await.map(|_| ())
 }

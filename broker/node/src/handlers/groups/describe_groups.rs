@@ -1,4 +1,5 @@
-//! DescribeGroups (key 15): returns state, members and assignments.
+//! DescribeGroups (key 15): returns state, members and assignments of classic groups. Groups of the
+//! consumer protocol count as missing here.
 
 use sedge_core::groups::GroupDescription;
 use sedge_core::security::{OPERATIONS_NOT_ASKED, Operation, Resource};
@@ -29,12 +30,11 @@ pub async fn handle(
         let group = match found {
             Err(error) => refused(error, None),
             _ if group_id.is_empty() => refused(ErrorCode::InvalidGroupId, None),
-            Ok(Some(found)) => describe(found).with_authorized_operations(operations(&group_id)),
-            Ok(None) if request.version() >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND => {
-                let message = format!("Group {group_id} not found.");
-                refused(ErrorCode::GroupIdNotFound, Some(message.into()))
+            Ok(Ok(found)) => describe(found).with_authorized_operations(operations(&group_id)),
+            Ok(Err(missing)) if request.version() >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND => {
+                refused(missing.code, Some(missing.message.into()))
             }
-            Ok(None) => refused(ErrorCode::None, None),
+            Ok(Err(_)) => refused(ErrorCode::None, None),
         };
         group.with_group_id(group_id)
     });

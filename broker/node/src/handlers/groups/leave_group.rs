@@ -32,10 +32,9 @@ pub async fn handle(request: &Request, message: LeaveGroupRequestData) -> LeaveG
         group_id: message.group_id.to_string(),
         members,
     };
-    let now = request.now();
     let response = LeaveGroupResponseData::default();
     let (reply, written) = match request.group(Operation::Read, &leave.group_id) {
-        Ok(group) => group.plan(|machine| machine.handle_leave(now, &leave)),
+        Ok(group) => group.leave(&leave),
         Err(error) => return response.with_error_code(error.code()),
     };
     if let Err(error) = written.wait().await {

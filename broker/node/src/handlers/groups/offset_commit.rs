@@ -43,7 +43,7 @@ pub async fn start(
         generation_id: message.generation_id_or_member_epoch,
         member_id: message.member_id.to_string(),
         group_instance_id: message.group_instance_id.as_ref().map(ToString::to_string),
-        knows_group_id_not_found: request.version() >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND,
+        knows_member_epochs: request.version() >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND,
     };
     let now = request.now();
     let group = match request.group(Operation::Read, &committer.group_id) {

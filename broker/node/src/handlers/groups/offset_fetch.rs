@@ -31,7 +31,14 @@ pub async fn handle(request: &Request, message: OffsetFetchRequestData) -> Offse
     let fetch = |wanted: OffsetFetchRequestGroup| {
         let group_id = wanted.group_id.clone();
         let response = OffsetFetchResponseGroup::default().with_group_id(group_id.clone());
-        match request.group(Operation::Describe, group_id.as_str()) {
+        let group = request.group(Operation::Describe, group_id.as_str());
+        let group = group.and_then(|group| {
+            let (member_id, epoch) = (wanted.member_id.as_ref(), wanted.member_epoch);
+            let member_id = member_id.map(KafkaString::as_str);
+            group.with(|machine| machine.check_fetch(group_id.as_str(), member_id, epoch))?;
+            Ok(group)
+        });
+        match group {
             Ok(group) => {
                 let found = group.with(|machine| {
                     let found = find(&topics, machine.offsets(), wanted, by_id);

@@ -8,6 +8,7 @@ use sedge_core::metadata::{
     ClientMetrics, Command, CommandReply, Features, Image, METADATA_PARTITION, TokenCommand,
     TopicName,
 };
+use sedge_core::mirror::GROUP_PREFIX;
 use sedge_core::quota::Quotas;
 use sedge_core::security::acl::CLUSTER_NAME;
 use sedge_core::security::{Acls, Operation, Resource, Users};
@@ -122,7 +123,14 @@ impl Request {
                     .access
                     .check(Operation::AlterConfigs, Resource::Group, group);
                 // A link makes the broker connect to another one, with all that its topics have.
-                named.and_then(|()| of_cluster(Operation::Alter))
+                let is_link = group.starts_with(GROUP_PREFIX);
+                named.and_then(|()| {
+                    if is_link {
+                        of_cluster(Operation::Alter)
+                    } else {
+                        Ok(())
+                    }
+                })
             }
             Command::AllocateProducerIds { .. } => of_cluster(Operation::IdempotentWrite),
             Command::BumpLeaderEpoch
@@ -261,6 +269,11 @@ impl Cluster {
     /// Returns the configurations of a group.
     pub fn of_group(&self, group: &str) -> &BTreeMap<String, String> {
         self.image.group_configs().get(group).unwrap_or(&NONE)
+    }
+
+    /// Returns the groups that have configurations.
+    pub fn configured_groups(&self) -> impl Iterator<Item = &str> {
+        self.image.group_configs().iter().map(|(group, _)| group)
     }
 
     /// Returns the subscriptions to clients' metrics.

@@ -1,7 +1,15 @@
 //! Groups, and their committed offsets.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use async_channel::Receiver;
-use sedge_core::groups::{Coordinator, GroupListing, JoinRequest, Planned, ReplyBody, SyncRequest};
+use sedge_core::config::BrokerDefaults;
+use sedge_core::groups::{
+    Asker, ConsumerBeat, ConsumerHeartbeat, Coordinator, GroupListing, JoinRequest, LeaveReply,
+    LeaveRequest, Planned, Refused, ReplyBody, SyncRequest,
+};
+use sedge_core::metadata::Image;
 use sedge_core::security::{Operation, Resource};
 use sedge_protocol::ErrorCode;
 
@@ -18,6 +26,22 @@ impl Request {
         Ok(Group {
             access: &self.access,
             id,
+        })
+    }
+
+    /// Returns the configuration of the group of this id, for one operation.
+    ///
+    /// # Errors
+    /// GROUP_AUTHORIZATION_FAILED.
+    pub fn configured_group(
+        &self,
+        operation: Operation,
+        id: &str,
+    ) -> Result<ConfiguredGroup, ErrorCode> {
+        self.access.check(operation, Resource::Group, id)?;
+        Ok(ConfiguredGroup {
+            id: id.to_owned(),
+            image: self.access.broker.log.metadata.load(),
         })
     }
 
@@ -56,14 +80,62 @@ impl Group<'_> {
         (reply, Written(written))
     }
 
+    /// Takes the step of a heartbeat of the consumer protocol. Its reply is valid when the step's
+    /// records are durable.
+    pub fn consumer_heartbeat(
+        &self,
+        heartbeat: &ConsumerHeartbeat,
+        new_id: &str,
+    ) -> (Result<ConsumerBeat, Refused>, Written) {
+        let log = &self.access.broker.log;
+        let may_describe = |topic: &str| {
+            self.access
+                .allows(Operation::Describe, Resource::Topic, topic)
+        };
+        self.plan(|machine| {
+            // Loaded under the lock, so that no earlier step has seen newer metadata.
+            let image = log.metadata.load();
+            let asker = Asker {
+                now: log.clock.now(),
+                image: &image,
+                may_describe: Some(&may_describe),
+            };
+            machine.handle_consumer_heartbeat(asker, heartbeat, new_id)
+        })
+    }
+
     pub fn join(&self, request: JoinRequest, suffix: &str) -> Receiver<ReplyBody> {
-        let broker = &self.access.broker;
-        broker.groups.join(broker.log.clock.now(), request, suffix)
+        let (groups, log) = (&self.access.broker.groups, &self.access.broker.log);
+        groups.join(log.clock.now(), &log.metadata, request, suffix)
     }
 
     pub fn sync(&self, request: SyncRequest) -> Receiver<ReplyBody> {
-        let broker = &self.access.broker;
-        broker.groups.sync(broker.log.clock.now(), request)
+        let (groups, log) = (&self.access.broker.groups, &self.access.broker.log);
+        groups.sync(log.clock.now(), &log.metadata, request)
+    }
+
+    pub fn leave(&self, request: &LeaveRequest) -> (LeaveReply, Written) {
+        let (groups, log) = (&self.access.broker.groups, &self.access.broker.log);
+        let (reply, written) = groups.leave(log.clock.now(), &log.metadata, request);
+        (reply, Written(written))
+    }
+}
+
+/// The configuration of a group, for an operation that the client is allowed to perform.
+pub struct ConfiguredGroup {
+    pub id: String,
+    image: Arc<Image>,
+}
+
+impl ConfiguredGroup {
+    /// Returns the group's own settings.
+    pub fn overrides(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.image.group_configs().get(&self.id).unwrap_or(&NONE)
+    }
+
+    pub fn defaults(&self) -> &BrokerDefaults {
+        self.image.defaults()
     }
 }
 

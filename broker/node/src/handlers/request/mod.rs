@@ -30,7 +30,7 @@ use sedge_storage::Chunk;
 
 pub use access::Need;
 pub use cluster::Cluster;
-pub use groups::Written;
+pub use groups::{ConfiguredGroup, Written};
 pub use links::LinkKey;
 pub use quotas::{Charged, Demand};
 pub use topics::{Topic, Topics};

@@ -23,9 +23,9 @@ use crate::test_broker::TestBroker;
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
+pub(super) const GROUP: i8 = 32;
 
-const SET: i8 = 0;
+pub(super) const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 
@@ -90,7 +90,8 @@ fn each_kind_of_resource_is_described_or_refused() {
     check(BROKER, "", ErrorCode::None, false);
     check(CLIENT_METRICS, "m", ErrorCode::None, true);
     check(CLIENT_METRICS, "", ErrorCode::InvalidRequest, false);
-    check(GROUP, "g", ErrorCode::None, false);
+    check(GROUP, "g", ErrorCode::None, true);
+    check(GROUP, "", ErrorCode::InvalidRequest, false);
     check(3, "a", ErrorCode::InvalidRequest, false);
     let (_, entries) = describe(&client, TOPIC, "a", Some(&["retention.ms", "none"]));
     assert_eq!(entries.len(), 1);
@@ -172,7 +173,7 @@ fn a_configuration_is_set_and_taken_back() {
     );
     assert_eq!(
         alter_one((GROUP, "g"), "retention.ms", SET, "1"),
-        ErrorCode::InvalidRequest
+        ErrorCode::InvalidConfig
     );
     assert_eq!(
         alter_one((BROKER, ""), "log.retention.ms", SET, "99"),
@@ -190,6 +191,32 @@ fn a_configuration_is_set_and_taken_back() {
     );
     let codes = alter(&client, &resources, "log.retention.ms", SET, "98");
     assert_eq!(codes, [twice, twice, done]);
+}
+
+#[test]
+fn a_group_has_configurations_of_its_own() {
+    let (_broker, client) = started();
+    let group = [(GROUP, "g")];
+    let key = "consumer.heartbeat.interval.ms";
+    let set = |value: &str| alter(&client, &group, key, SET, value);
+    assert_eq!(
+        set("1"),
+        [ErrorCode::InvalidConfig],
+        "less than the broker allows"
+    );
+    assert_eq!(set("6000"), [ErrorCode::None]);
+    let (_, entries) = describe(&client, GROUP, "g", None);
+    let entries: Vec<_> = entries
+        .iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
+    assert_eq!(
+        entries,
+        [(key, "6000"), ("consumer.session.timeout.ms", "45000")]
+    );
+    let request = ListConfigResourcesRequestData::default().with_resource_types(vec![GROUP]);
+    let listed = ask!(client, ListConfigResources 1, request => ListConfigResourcesResponseData);
+    assert_eq!(listed.config_resources[0].resource_name.as_str(), "g");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod client;
 mod cluster;
 mod configs;
+mod consumer_groups;
 mod groups;
 mod needs;
 mod partitioned;

@@ -169,6 +169,11 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
         &["Describe TransactionalId", "Describe Topic"],
     ),
     ("ListTransactions", &["Describe TransactionalId"]),
+    ("ConsumerGroupHeartbeat", &["Read Group", "Describe Topic"]),
+    (
+        "ConsumerGroupDescribe",
+        &["Describe Group", "Describe Topic"],
+    ),
     // Kafka asks for no right either.
     ("GetTelemetrySubscriptions", &[]),
     ("PushTelemetry", &[]),

@@ -70,7 +70,7 @@ async fn commit(
             generation_id: message.generation_id,
             member_id: message.member_id.to_string(),
             group_instance_id: message.group_instance_id.as_ref().map(ToString::to_string),
-            knows_group_id_not_found: false,
+            knows_member_epochs: false,
         };
         let now = request.now();
         let (results, written) = id.plan_offsets(producer, &group, |machine| {
