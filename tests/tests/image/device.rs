@@ -28,6 +28,8 @@ pub struct Device {
     board: String,
     directory: TempDir,
     qemu: Option<Process>,
+    /// A file that gets all writes of the card.
+    write_log: Option<PathBuf>,
 }
 
 impl Device {
@@ -37,6 +39,7 @@ impl Device {
             board: board.to_owned(),
             directory: TempDir::on_disk(board),
             qemu: None,
+            write_log: None,
         }
     }
 
@@ -45,7 +48,13 @@ impl Device {
         images().join(format!("{}.img", self.board))
     }
 
-    fn card(&self) -> PathBuf {
+    /// Logs all writes and flushes of the card, from the next start on.
+    pub fn log_writes(&mut self, to: &Path) {
+        fs::write(to, "").expect("a scratch file");
+        self.write_log = Some(to.to_owned());
+    }
+
+    pub fn card(&self) -> PathBuf {
         let card = self.directory.join("card");
         if !card.exists() {
             let mut copy = Command::new("cp");
@@ -108,6 +117,9 @@ impl Device {
         xtask.arg(format!("{PORT}:9092"));
         xtask.args(["--forward", "39644:9644"]);
         xtask.arg("--card").arg(self.card());
+        if let Some(log) = &self.write_log {
+            xtask.arg("--write-log").arg(log);
+        }
         self.qemu = Some(Process::spawn("qemu", &mut xtask));
     }
 

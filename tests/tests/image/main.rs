@@ -4,8 +4,10 @@
 
 mod device;
 mod operator;
+mod power;
 mod slot;
 mod updates;
+mod write_log;
 
 use std::fs;
 use std::time::Instant;
