@@ -88,11 +88,12 @@ const READ_AT_THE_START: &[&str] = &[
 
 /// Keys of brokers that only sedge has.
 fn is_own(name: &str) -> bool {
-    // Kafka has the last key too, and does not describe it.
-    const OWN: [&str; 4] = [
+    // Kafka has the last two keys too, and does not describe them.
+    const OWN: [&str; 5] = [
         "cluster.id",
         "durability",
         "flush.ms",
+        "group.consumer.regex.refresh.interval.ms",
         "producer.id.expiration.check.interval.ms",
     ];
     name.starts_with("sedge.") || OWN.contains(&name)
