@@ -179,9 +179,8 @@ fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
             let directory = workspace.target.join("images-for-tests");
             let brokers = images(workspace, &directory)?;
             let mut command = acceptance(workspace, IMAGE, soak);
-            let xtask = std::env::current_exe().map_err(Error::file("xtask"))?;
             command
-                .env("SEDGE_XTASK", xtask)
+                .env("SEDGE_XTASK", &workspace.xtask)
                 .env("SEDGE_IMAGES", directory)
                 .env("SEDGE_BROKERS", brokers);
             // A plain `cargo test`, which has no images, ignores these tests.
@@ -191,9 +190,8 @@ fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
             let directory = workspace.target.join("packages-for-tests");
             packages(workspace, &directory, soak)?;
             let mut command = acceptance(workspace, PACKAGES, soak);
-            let xtask = std::env::current_exe().map_err(Error::file("xtask"))?;
             command
-                .env("SEDGE_XTASK", xtask)
+                .env("SEDGE_XTASK", &workspace.xtask)
                 .env("SEDGE_PACKAGES", directory);
             // A plain `cargo test`, which has no packages, ignores these tests.
             tally::run(command.args(["--", "--ignored", "--test-threads=1"]))

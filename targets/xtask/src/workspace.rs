@@ -15,6 +15,8 @@ pub struct Workspace {
     pub target: PathBuf,
     /// What setup downloads (`SEDGE_TOOLS`, else `target/tools`).
     pub tools: PathBuf,
+    /// This program, as it was started: a build may replace its file.
+    pub xtask: PathBuf,
 }
 
 impl Workspace {
@@ -29,6 +31,7 @@ impl Workspace {
         Self {
             target: from_env("CARGO_TARGET_DIR").unwrap_or_else(|| root.join("target")),
             tools: from_env("SEDGE_TOOLS").unwrap_or_else(|| root.join("target/tools")),
+            xtask: env::current_exe().unwrap_or_else(|_| root.join("target/debug/xtask")),
             root,
         }
     }
