@@ -229,6 +229,19 @@ fn images(workspace: &Workspace, directory: &Path) -> Result<PathBuf> {
     Ok(brokers)
 }
 
+/// Removes the Debian packages of earlier commits, whose names have other versions.
+fn remove_packages(directory: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Ok(());
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            fs::remove_file(&path).map_err(Error::file(&path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the packages that are tested in `directory`, of brokers that were built for other stages,
 /// and writes how they are made again.
 fn packages(workspace: &Workspace, directory: &Path, soak: bool) -> Result<()> {
@@ -249,6 +262,7 @@ fn packages(workspace: &Workspace, directory: &Path, soak: bool) -> Result<()> {
         (Form::Tarball, vec![ARM_TEST_TRIPLE]),
         (Form::Oci, statics),
     ];
+    remove_packages(directory)?;
     let mut lines = String::new();
     for (form, triples) in made {
         let inputs = packaging::Inputs {
