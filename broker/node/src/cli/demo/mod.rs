@@ -89,7 +89,6 @@ impl Demo {
         let executor = Arc::new(Executor::new());
         let stage = Stage {
             edge_client: client_of(&executor, &edge.kafka)?,
-            hq_client: client_of(&executor, &hq.kafka)?,
             executor: Arc::clone(&executor),
             edge,
             hq,
@@ -162,7 +161,6 @@ struct Stage {
     edge: Server,
     hq: Server,
     edge_client: Client,
-    hq_client: Client,
 }
 
 impl Stage {
