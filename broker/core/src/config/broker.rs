@@ -12,17 +12,7 @@ const fn dynamic(
     takes: Takes,
     doc: &'static str,
 ) -> ConfigKey {
-    let (is_dynamic, has_effect) = (true, true);
-    ConfigKey {
-        name,
-        kind,
-        default,
-        takes,
-        synonyms: &[],
-        is_dynamic,
-        has_effect,
-        doc,
-    }
+    ConfigKey::dynamic(name, kind, default, takes, doc)
 }
 
 /// A key that only the configuration file can set.

@@ -52,16 +52,9 @@ const fn dynamic(
     takes: Takes,
     doc: &'static str,
 ) -> ConfigKey {
-    let (is_dynamic, has_effect) = (true, false);
     ConfigKey {
-        name,
-        kind,
-        default,
-        takes,
-        synonyms: &[],
-        is_dynamic,
-        has_effect,
-        doc,
+        has_effect: false,
+        ..ConfigKey::dynamic(name, kind, default, takes, doc)
     }
 }
 

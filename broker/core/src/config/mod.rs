@@ -135,6 +135,27 @@ pub struct ConfigKey {
 }
 
 impl ConfigKey {
+    /// A key that can be set while the broker runs, and has an effect.
+    const fn dynamic(
+        name: &'static str,
+        kind: ConfigType,
+        default: Option<&'static str>,
+        takes: Takes,
+        doc: &'static str,
+    ) -> Self {
+        let (is_dynamic, has_effect) = (true, true);
+        Self {
+            name,
+            kind,
+            default,
+            takes,
+            synonyms: &[],
+            is_dynamic,
+            has_effect,
+            doc,
+        }
+    }
+
     #[must_use]
     pub fn is_sensitive(&self) -> bool {
         self.kind == ConfigType::Password

@@ -1,52 +1,18 @@
 //! Subscriptions to clients' metrics (KIP-714) in the metadata. The caller checks keys and values.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::metadata_records::{MetadataRecord, ResourceType};
 
+use super::resource_configs::ResourceConfigs;
 use super::{CommandError, CommandReply, config};
 use crate::limits::CLIENT_METRICS_MAX;
 use crate::machine::Plan;
 
 /// All subscriptions, by name, with their keys and values.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientMetrics {
-    by_name: BTreeMap<String, BTreeMap<String, String>>,
-}
-
-impl ClientMetrics {
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&BTreeMap<String, String>> {
-        self.by_name.get(name)
-    }
-
-    /// Returns all subscriptions, in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, String>)> {
-        let all = self.by_name.iter();
-        all.map(|(name, keys)| (name.as_str(), keys))
-    }
-
-    pub(super) fn set(&mut self, name: &str, key: &str, value: Option<&str>) {
-        let keys = self.by_name.entry(name.into()).or_default();
-        match value {
-            Some(value) => keys.insert(key.into(), value.into()),
-            None => keys.remove(key),
-        };
-        if keys.is_empty() {
-            self.by_name.remove(name);
-        }
-    }
-
-    pub(super) fn records(&self) -> impl Iterator<Item = MetadataRecord> + '_ {
-        self.by_name.iter().flat_map(|(name, keys)| {
-            keys.iter()
-                .map(|(key, value)| record(name, key, Some(value)))
-        })
-    }
-}
+pub type ClientMetrics = ResourceConfigs;
 
 /// # Errors
 /// POLICY_VIOLATION if there would be too many.
@@ -55,7 +21,7 @@ pub(super) fn plan_alter(
     name: &str,
     changes: &[(String, Option<String>)],
 ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
-    if all.get(name).is_none() && all.by_name.len() >= CLIENT_METRICS_MAX {
+    if all.get(name).is_none() && all.iter().count() >= CLIENT_METRICS_MAX {
         return Err(CommandError::new(
             ErrorCode::PolicyViolation,
             format!(
@@ -66,19 +32,16 @@ pub(super) fn plan_alter(
     }
     let records = changes
         .iter()
-        .map(|(key, value)| record(name, key, value.as_deref()));
+        .map(|(key, value)| config(ResourceType::ClientMetrics, name, key, value.as_deref()));
     Ok(Plan {
         records: records.collect(),
         reply: CommandReply::Done,
     })
 }
 
-fn record(name: &str, key: &str, value: Option<&str>) -> MetadataRecord {
-    config(ResourceType::ClientMetrics, name, key, value)
-}
-
 #[cfg(test)]
 mod tests {
+    use alloc::collections::BTreeMap;
     use alloc::vec;
     use alloc::vec::Vec;
 

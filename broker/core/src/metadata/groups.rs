@@ -6,61 +6,21 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::metadata_records::{MetadataRecord, ResourceType};
 
+use super::resource_configs::{Keys, ResourceConfigs};
 use super::{CommandError, CommandReply, config};
 use crate::limits::{GROUP_KEYS_MAX, GROUPS_CONFIGURED_MAX, LINKS_CONFIGURED_MAX};
 use crate::machine::Plan;
 use crate::mirror::GROUP_PREFIX;
 
 /// The keys of one group, with their values.
-pub type GroupConfig = BTreeMap<String, String>;
+pub type GroupConfig = Keys;
 
-/// All groups with configurations. Values may be passwords, so that `Debug` shows only names.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct GroupConfigs {
-    by_group: BTreeMap<String, GroupConfig>,
-}
-
-impl GroupConfigs {
-    #[must_use]
-    pub fn get(&self, group: &str) -> Option<&GroupConfig> {
-        self.by_group.get(group)
-    }
-
-    /// Returns all groups with configurations, in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &GroupConfig)> {
-        let all = self.by_group.iter();
-        all.map(|(group, keys)| (group.as_str(), keys))
-    }
-
-    pub(super) fn set(&mut self, group: &str, key: &str, value: Option<&str>) {
-        let keys = self.by_group.entry(group.into()).or_default();
-        match value {
-            Some(value) => keys.insert(key.into(), value.into()),
-            None => keys.remove(key),
-        };
-        if keys.is_empty() {
-            self.by_group.remove(group);
-        }
-    }
-
-    pub(super) fn records(&self) -> impl Iterator<Item = MetadataRecord> + '_ {
-        self.by_group.iter().flat_map(|(group, keys)| {
-            keys.iter()
-                .map(|(key, value)| config(ResourceType::Group, group, key, Some(value)))
-        })
-    }
-}
-
-impl fmt::Debug for GroupConfigs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.by_group.keys()).finish()
-    }
-}
+/// All groups with configurations.
+pub type GroupConfigs = ResourceConfigs;
 
 pub(super) fn plan_alter(
     groups: &GroupConfigs,
@@ -76,9 +36,9 @@ pub(super) fn plan_alter(
     } else {
         ("groups", GROUPS_CONFIGURED_MAX)
     };
-    let others = groups.by_group.keys();
-    let others = others
-        .filter(|other| is_link(other) == is_link(group))
+    let others = groups
+        .iter()
+        .filter(|(other, _)| is_link(other) == is_link(group))
         .count();
     if before == 0 && others >= most {
         return refused(format!(

@@ -17,6 +17,7 @@ mod groups;
 mod image;
 pub mod names;
 mod quotas;
+mod resource_configs;
 mod salvage;
 pub mod snapshot;
 #[cfg(test)]
@@ -134,8 +135,12 @@ impl MetadataMachine {
             .chain(self.image.features().records())
             .chain(of_all)
             .chain(own)
-            .chain(self.image.client_metrics().records())
-            .chain(self.image.group_configs().records())
+            .chain(
+                self.image
+                    .client_metrics()
+                    .records(ResourceType::ClientMetrics),
+            )
+            .chain(self.image.group_configs().records(ResourceType::Group))
             .chain(topics)
     }
 

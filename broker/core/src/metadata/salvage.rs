@@ -391,7 +391,7 @@ impl Salvage {
         for ((resource, name), value) in &self.broker {
             records.push(config(ResourceType::Broker, resource, name, Some(value)));
         }
-        records.extend(self.client_metrics.records());
+        records.extend(self.client_metrics.records(ResourceType::ClientMetrics));
         for (name, level) in self.features {
             records.push(MetadataRecord::FeatureLevel(FeatureLevelRecord {
                 name,
@@ -412,7 +412,7 @@ impl Salvage {
         let acls = self.acls.into_values();
         records.extend(acls.map(MetadataRecord::AccessControlEntry));
         records.extend(quotas::records(&self.quotas));
-        records.extend(self.groups.records());
+        records.extend(self.groups.records(ResourceType::Group));
         let tokens = self.tokens.into_values();
         records.extend(tokens.map(MetadataRecord::DelegationToken));
         for known in self.topics.values() {
