@@ -108,6 +108,9 @@ const PUSH_ONLY: &[&str] = &[
     "transactional.id",
 ];
 
+/// Keys of what a link does to topics here.
+const PULL_ONLY: &[&str] = &["topics.create"];
+
 /// Keys of topics that links do not copy by default: those about a broker's disk and replicas, and
 /// the kind of timestamp. Records are sent with the time that local consumers see, and an upstream
 /// with `LogAppendTime` would overwrite it. Follows MirrorMaker's list.
@@ -159,9 +162,13 @@ impl LinkConfig {
         let is_pull = properties
             .get("direction")
             .is_some_and(|it| it.trim() == "pull");
-        let of_push = PUSH_ONLY.iter().find(|key| properties.contains_key(**key));
-        if let Some(key) = of_push.filter(|_| is_pull) {
-            return Err(ConfigError::new(key, "a pull link has no such key"));
+        let (others, why) = if is_pull {
+            (PUSH_ONLY, "a pull link has no such key")
+        } else {
+            (PULL_ONLY, "a push link has no such key")
+        };
+        if let Some(key) = others.iter().find(|key| properties.contains_key(**key)) {
+            return Err(ConfigError::new(key, why));
         }
         let groups = GroupSelection::take_from(&mut properties)?;
         let mut take = |key: &str| properties.remove(key);
@@ -224,15 +231,9 @@ impl LinkConfig {
         let excluded = patterns("topics.exclude", take("topics.exclude"))?;
         let selection =
             Selection::new(&topics, &excluded).map_err(|wrong| not_a_pattern("topics", wrong))?;
-        let create = take("topics.create");
-        if create.is_some() && direction == Direction::Push {
-            return Err(ConfigError::new(
-                "topics.create",
-                "a push link has no such key",
-            ));
-        }
-        let declared = declared(&patterns("topics.create", create)?, &selection)
-            .map_err(|why| ConfigError::new("topics.create", why))?;
+        let create = patterns("topics.create", take("topics.create"))?;
+        let declared =
+            declared(&create, &selection).map_err(|why| ConfigError::new("topics.create", why))?;
         let rename = rename(
             take("topics.prefix"),
             take("topics.suffix"),
