@@ -1,8 +1,8 @@
 //! Counts commits, to know whether all that was written is flushed.
 //!
-//! The writer itself flushes nothing while it takes requests: the flusher does where a request
-//! waits for that, and the upkeep what was acknowledged with interval durability. No request waits
-//! for a flush that it did not ask for.
+//! The flusher flushes where a request waits for that, and the upkeep what was acknowledged with
+//! interval durability. The writer goes on meanwhile. It waits for flushes itself only where it
+//! frees segments: their last rows must be durable first.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
