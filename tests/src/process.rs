@@ -101,6 +101,13 @@ impl Process {
         self.child.id()
     }
 
+    /// Writes to the program's standard input. Blocks while the pipe is full.
+    pub fn write_stdin(&mut self, bytes: &[u8]) {
+        let stdin = self.stdin.as_mut().expect("the input was not ended");
+        let written = stdin.write_all(bytes).and_then(|()| stdin.flush());
+        written.unwrap_or_else(|error| panic!("{}: standard input: {error}", self.name));
+    }
+
     /// Ends the program's standard input.
     pub fn close_stdin(&mut self) {
         self.stdin = None;
