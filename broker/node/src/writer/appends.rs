@@ -16,20 +16,21 @@ use super::{AppendPart, AppendReply, Appended, Unit, partition};
 use crate::log::views;
 
 impl Round<'_> {
-    pub(super) fn plan_unit(&mut self, unit: Unit) -> AppendReply {
+    /// Plans a unit, and adds an outcome for each of its parts.
+    pub(super) fn plan_unit(&mut self, unit: Unit, outcomes: &mut AppendReply) {
         let Unit { parts, updates } = unit;
         let planned = match self.judge(&parts) {
             Ok(planned) => planned,
             Err(error) => {
                 self.refuse(&parts);
-                return parts.iter().map(|_| Err(error.clone())).collect();
+                outcomes.extend(parts.iter().map(|_| Err(error.clone())));
+                return;
             }
         };
         let with_verdicts = parts.into_iter().zip(planned);
-        let outcomes = with_verdicts.map(|(part, planned)| self.apply(part, &planned));
-        let outcomes = outcomes.map(Ok).collect();
+        let applied = with_verdicts.map(|(part, planned)| Ok(self.apply(part, &planned)));
+        outcomes.extend(applied);
         self.commit.updates.extend(updates);
-        outcomes
     }
 
     /// Decides on each part and reserves room for all; or returns the reason why none is applied.

@@ -25,6 +25,7 @@ mod flushes;
 mod gather;
 mod metadata;
 pub mod partition;
+pub mod reply;
 mod room;
 mod round;
 mod settlement;
@@ -54,9 +55,6 @@ use crate::log::Log;
 use crate::process::random::random_uuid;
 use flusher::Flusher;
 use flushes::Flushes;
-
-/// The sender of a reply. Dropping it without a reply means that the broker is stopping.
-pub type Done<T> = Sender<T>;
 
 /// One batch for one partition.
 #[derive(Clone, Debug)]
@@ -267,10 +265,10 @@ impl Writer {
         parts: Vec<AppendPart>,
         updates: Vec<ViewUpdate>,
     ) -> Result<AppendReply, Stopped> {
-        let (done, reply) = async_channel::bounded(1);
+        let (done, reply) = reply::channel();
         let units = vec![Unit { parts, updates }];
         self.send(Request::Append { units, done }).await?;
-        reply.recv().await.map_err(|_| Stopped)
+        reply.await
     }
 
     /// Queues an append whose parts are judged separately. The order of the calls is the order in
@@ -281,8 +279,8 @@ impl Writer {
     pub async fn start_append(
         &self,
         parts: Vec<AppendPart>,
-    ) -> Result<Receiver<AppendReply>, Stopped> {
-        let (done, reply) = async_channel::bounded(1);
+    ) -> Result<Awaited<AppendReply>, Stopped> {
+        let (done, reply) = reply::channel();
         let unit = |part| Unit {
             parts: vec![part],
             updates: Vec::new(),
@@ -297,9 +295,9 @@ impl Writer {
     /// # Errors
     /// The broker is shutting down.
     pub async fn copy(&self, copies: Vec<Copied>) -> Result<CopyReply, Stopped> {
-        let (done, reply) = async_channel::bounded(1);
+        let (done, reply) = reply::channel();
         self.send(Request::Copy { copies, done }).await?;
-        reply.recv().await.map_err(|_| Stopped)
+        reply.await
     }
 
     /// Sends a command to the controller, and waits until its records are durable.
@@ -310,9 +308,9 @@ impl Writer {
         &self,
         command: Command,
     ) -> Result<Result<CommandReply, CommandError>, Stopped> {
-        let (done, reply) = async_channel::bounded(1);
+        let (done, reply) = reply::channel();
         self.send(Request::Metadata { command, done }).await?;
-        reply.recv().await.map_err(|_| Stopped)
+        reply.await
     }
 
     /// Returns a copy of the metadata machine.
@@ -320,9 +318,9 @@ impl Writer {
     /// # Errors
     /// The broker is shutting down.
     pub async fn metadata_state(&self) -> Result<Box<MetadataState>, Stopped> {
-        let (done, reply) = async_channel::bounded(1);
+        let (done, reply) = reply::channel();
         self.send(Request::MetadataState { done }).await?;
-        reply.recv().await.map_err(|_| Stopped)
+        reply.await
     }
 
     /// Appends batches of a snapshot, with base offset 0, and waits until they are durable. Returns
@@ -335,14 +333,14 @@ impl Writer {
         partition: PartitionId,
         batches: Vec<Batch>,
     ) -> Result<Result<Offset, AppendError>, Stopped> {
-        let (done, reply) = async_channel::bounded(1);
+        let (done, reply) = reply::channel();
         let request = Request::AppendSnapshot {
             partition,
             batches,
             done,
         };
         self.send(request).await?;
-        reply.recv().await.map_err(|_| Stopped)
+        reply.await
     }
 
     /// Creates a topic if none of this name exists.
@@ -378,14 +376,14 @@ impl Writer {
         partition: PartitionId,
         before: Option<Offset>,
     ) -> Result<Result<Offset, AppendError>, Stopped> {
-        let (done, reply) = async_channel::bounded(1);
+        let (done, reply) = reply::channel();
         self.send(Request::DeleteRecords {
             partition,
             before,
             done,
         })
         .await?;
-        reply.recv().await.map_err(|_| Stopped)
+        reply.await
     }
 
     /// Moves log starts, some at a time, and waits until that is durable; segments are freed in
@@ -400,10 +398,10 @@ impl Writer {
         let mut rest = &log_starts[..];
         loop {
             let (some, more) = rest.split_at(rest.len().min(FREEING_ROWS_MAX));
-            let (done, moved) = async_channel::bounded(1);
+            let (done, moved) = reply::channel();
             let log_starts = some.to_vec();
             self.send(Request::Retain { log_starts, done }).await?;
-            let moved = moved.recv().await.map_err(|_| Stopped)?;
+            let moved = moved.await?;
             count += moved;
             if more.is_empty() || moved < some.len() {
                 return Ok(count);
@@ -421,31 +419,31 @@ impl Writer {
         silent: Vec<(PartitionId, ProducerId)>,
         until_ms: i64,
     ) -> Result<usize, Stopped> {
-        let (done, count) = async_channel::bounded(1);
+        let (done, count) = reply::channel();
         self.send(Request::ExpireProducers {
             silent,
             until_ms,
             done,
         })
         .await?;
-        count.recv().await.map_err(|_| Stopped)
+        count.await
     }
 
     /// Replaces the cleaned ranges. Blocks; returns false if the disk is full or the broker is
     /// shutting down.
     pub fn replace(&self, entries: Vec<Entry>) -> bool {
-        let (done, reply) = async_channel::bounded(1);
+        let (done, reply) = reply::channel();
         let request = Request::Replace { entries, done };
-        self.requests.send_blocking(request).is_ok() && reply.recv_blocking().is_ok()
+        self.requests.send_blocking(request).is_ok() && future::block_on(reply).is_ok()
     }
 
     /// Rolls the active segment. Blocks. A full disk may refuse the roll, and a very busy writer
     /// may do it after the wait has ended.
     pub fn roll(&self) {
-        let (done, reply) = async_channel::bounded(1);
+        let (done, reply) = reply::channel();
         let asked = async {
             if self.requests.send(Request::Roll { done }).await.is_ok() {
-                let _ = reply.recv().await;
+                let _ = reply.await;
             }
         };
         let over = async {
@@ -456,7 +454,7 @@ impl Writer {
 
     /// Queues the freeing of segments. Blocks while the queue is full.
     pub fn free(&self) {
-        let (done, _) = async_channel::bounded(1);
+        let (done, _) = reply::channel();
         let log_starts = Vec::new();
         let request = Request::Retain { log_starts, done };
         let _ = self.requests.send_blocking(request);
@@ -486,4 +484,5 @@ impl Writer {
     }
 }
 
+pub use reply::{Awaited, Done};
 pub use state::State;

@@ -9,7 +9,7 @@ use super::flushes::Flushes;
 use super::room::NOTHING;
 use super::settlement::{Reply, Settlement};
 use super::state::State;
-use super::{Done, Request};
+use super::{AppendReply, Done, Request};
 use crate::log::Log;
 use crate::process::exit;
 
@@ -75,14 +75,13 @@ impl<'a> Round<'a> {
         for request in requests {
             self.settlement.requests = 1;
             self.plan(request);
-            let planned = std::mem::take(&mut self.settlement);
             let waits = std::mem::take(&mut self.must_sync);
             let with = if waits {
                 &mut self.flushed
             } else {
                 &mut self.written
             };
-            with.append(planned);
+            with.append(&mut self.settlement);
         }
         self.persist();
         std::mem::take(&mut self.written).settle(self.log);
@@ -144,8 +143,11 @@ impl<'a> Round<'a> {
     fn plan(&mut self, request: Request) {
         match request {
             Request::Append { units, done } => {
-                let outcomes = units.into_iter().flat_map(|unit| self.plan_unit(unit));
-                let outcomes = outcomes.collect();
+                let parts = units.iter().map(|unit| unit.parts.len()).sum();
+                let mut outcomes = AppendReply::with_capacity(parts);
+                for unit in units {
+                    self.plan_unit(unit, &mut outcomes);
+                }
                 self.settlement.replies.push(Reply::Append(done, outcomes));
             }
             Request::Copy { copies, done } => {

@@ -83,14 +83,10 @@ impl Settlement {
         self.requests == 0
     }
 
-    /// Adds the settlement of the next request of the same commit.
-    pub fn append(&mut self, mut next: Self) {
-        if self.is_empty() {
-            *self = next;
-            return;
-        }
-        self.requests += next.requests;
-        self.image = next.image.or(self.image.take());
+    /// Takes over the settlement of the next request of the same commit, and leaves it empty.
+    pub fn append(&mut self, next: &mut Self) {
+        self.requests += std::mem::take(&mut next.requests);
+        self.image = next.image.take().or(self.image.take());
         self.shortened.append(&mut next.shortened);
         self.ended.append(&mut next.ended);
         self.grown.append(&mut next.grown);
@@ -141,21 +137,20 @@ impl Settlement {
         for awaits in self.awaiting {
             awaits.written();
         }
-        // A caller that gave up has dropped its receiver.
         for reply in self.replies {
-            let _ = match reply {
-                Reply::Append(done, outcomes) => done.try_send(outcomes).is_ok(),
-                Reply::Copy(done, outcomes) => done.try_send(outcomes).is_ok(),
-                Reply::Metadata(done, outcome) => done.try_send(outcome).is_ok(),
-                Reply::MetadataState(done, state) => done.try_send(state).is_ok(),
+            match reply {
+                Reply::Append(done, outcomes) => done.send(outcomes),
+                Reply::Copy(done, outcomes) => done.send(outcomes),
+                Reply::Metadata(done, outcome) => done.send(outcome),
+                Reply::MetadataState(done, state) => done.send(state),
                 Reply::DeleteRecords(done, outcome) | Reply::Snapshot(done, outcome) => {
-                    done.try_send(outcome).is_ok()
+                    done.send(outcome);
                 }
-                Reply::Replace(done) => done.try_send(()).is_ok(),
+                Reply::Replace(done) => done.send(()),
                 Reply::Retain(done, count) | Reply::ExpireProducers(done, count) => {
-                    done.try_send(count).is_ok()
+                    done.send(count);
                 }
-            };
+            }
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_channel::Receiver;
 use futures_lite::future::{block_on, poll_once};
 use sedge_core::log::{AppendError, SequenceRange};
 use sedge_core::metadata::{Command, CommandReply, TopicName};
@@ -19,7 +18,7 @@ use super::flushes::Flushes;
 use super::round::Round;
 use super::settlement::Settlement;
 use super::thread::in_one_commit;
-use super::{AppendPart, AppendReply, Appended, Request, State, Unit, Writer};
+use super::{AppendPart, AppendReply, Appended, Awaited, Request, State, Unit, Writer, reply};
 use crate::broker::Broker;
 use crate::limits::WRITE_AHEAD_BYTES;
 use crate::log::views;
@@ -36,11 +35,12 @@ struct Node {
 }
 
 /// The receiver of a reply, which must have arrived when the round is over.
-struct Asked<T>(Receiver<T>);
+struct Asked<T>(Awaited<T>);
 
 impl<T> Asked<T> {
-    fn answer(&self) -> T {
-        self.0.try_recv().expect("it was answered")
+    fn answer(self) -> T {
+        let reply = block_on(poll_once(self.0)).expect("it was answered");
+        reply.expect("the writer is there")
     }
 }
 
@@ -123,7 +123,7 @@ impl Node {
     }
 
     fn delete_records(&mut self, id: PartitionId) -> Result<Offset, ErrorCode> {
-        let (done, reply) = async_channel::bounded(1);
+        let (done, reply) = reply::channel();
         self.round(vec![Request::DeleteRecords {
             partition: id,
             before: None,
@@ -133,7 +133,7 @@ impl Node {
     }
 
     fn retain(&mut self, log_starts: Vec<(PartitionId, Offset)>) -> usize {
-        let (done, reply) = async_channel::bounded(1);
+        let (done, reply) = reply::channel();
         self.round(vec![Request::Retain { log_starts, done }]);
         Asked(reply).answer()
     }
@@ -161,7 +161,7 @@ impl Node {
 }
 
 fn append(units: Vec<Unit>) -> (Request, Asked<AppendReply>) {
-    let (done, reply) = async_channel::bounded(1);
+    let (done, reply) = reply::channel();
     (Request::Append { units, done }, Asked(reply))
 }
 
@@ -171,7 +171,7 @@ fn metadata(
     Request,
     Asked<Result<CommandReply, sedge_core::metadata::CommandError>>,
 ) {
-    let (done, reply) = async_channel::bounded(1);
+    let (done, reply) = reply::channel();
     (Request::Metadata { command, done }, Asked(reply))
 }
 
@@ -446,10 +446,10 @@ fn the_writer_goes_on_while_another_thread_flushes() {
 fn in_one_commit_a_request_that_waits_for_no_flush_is_answered_before_one_that_does() {
     let mut node = Node::of_two_durabilities();
     let parts = ["flushed", "t"].map(|topic| node.part(topic, 0, batch(1)));
-    let [(one, flushed), (other, written)] = parts.map(|part| append(vec![alone(part)]));
+    let [(one, mut flushed), (other, written)] = parts.map(|part| append(vec![alone(part)]));
     let left = node.write(vec![one, other]).expect("one waits for a flush");
     assert_eq!(codes(&written.answer()), [None]);
-    assert!(flushed.0.try_recv().is_err());
+    assert!(block_on(poll_once(&mut flushed.0)).is_none());
     assert_eq!(
         [node.high_watermark("flushed"), node.high_watermark("t")],
         [0, 1]
@@ -477,18 +477,19 @@ fn the_writer_goes_on_while_a_request_waits_for_its_flush() {
     let (writer, queue) = Writer::new();
     let thread = writer.start(Arc::clone(&broker.log), state, queue);
     let slow = store.hold_syncs();
-    let flushed = flushed.map(|part| block_on(writer.start_append(vec![part])).unwrap());
+    let mut flushed = flushed.map(|part| block_on(writer.start_append(vec![part])).unwrap());
     for part in written {
         let reply = block_on(writer.append(vec![part], Vec::new())).unwrap();
         assert_eq!(codes(&reply), [None]);
     }
     // Both are written, and neither is acknowledged or seen.
     assert_eq!(store.bounds(id).unwrap().next_offset, Offset(2));
-    assert!(flushed.iter().all(Receiver::is_empty));
+    let mut awaited = flushed.iter_mut();
+    assert!(awaited.all(|reply| block_on(poll_once(reply)).is_none()));
     assert_eq!(high_watermark(), Offset(0));
     drop(slow);
     for reply in flushed {
-        assert_eq!(codes(&block_on(reply.recv()).unwrap()), [None]);
+        assert_eq!(codes(&block_on(reply).unwrap()), [None]);
     }
     assert_eq!(high_watermark(), Offset(2));
     block_on(writer.stop());
@@ -610,7 +611,7 @@ fn a_rotten_copy_of_a_snapshot_takes_nothing_with_it_as_its_commit_has_nothing_e
     let snapshot = || Request::AppendSnapshot {
         partition: PartitionId::RESERVED_FROM,
         batches: vec![batch(10)],
-        done: async_channel::bounded(1).0,
+        done: reply::channel().0,
     };
     let room = Room::ordinary(10, 1);
     let mut requests = vec![

@@ -109,7 +109,7 @@ impl Round<'_> {
             Err(failure) => exit::fatal("begin a segment", &failure),
         }
         for done in self.rolls.drain(..) {
-            let _ = done.try_send(());
+            done.send(());
         }
     }
 }

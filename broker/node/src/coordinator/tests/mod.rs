@@ -27,7 +27,7 @@ use crate::broker::Broker;
 use crate::log::Log;
 use crate::process::random::random_uuid;
 use crate::test_broker::on_store;
-use crate::writer::{AppendReply, Request, Unit, Writer};
+use crate::writer::{AppendReply, Request, Unit, Writer, reply};
 
 const START: Now = Now {
     wall_ms: 1_800_000_000_000,
@@ -117,7 +117,7 @@ impl Disk {
                     Verdict::Write | Verdict::WriteUnheard => self.append(units),
                 };
                 if verdict != Verdict::WriteUnheard {
-                    done.try_send(outcomes).unwrap();
+                    done.send(outcomes);
                 }
             }
             Request::Metadata { command, done } => {
@@ -129,7 +129,7 @@ impl Disk {
                     Verdict::Write | Verdict::WriteUnheard => self.command(command),
                 };
                 if verdict != Verdict::WriteUnheard {
-                    done.try_send(outcome).unwrap();
+                    done.send(outcome);
                 }
             }
             // The request is part of a trim.
@@ -142,10 +142,10 @@ impl Disk {
     fn append(&self, units: Vec<Unit>) -> AppendReply {
         let parts = units.iter().flat_map(|unit| &unit.parts);
         let partitions: Vec<PartitionId> = parts.map(|part| part.partition).collect();
-        let (done, reply) = async_channel::bounded(1);
+        let (done, reply) = reply::channel();
         let request = Request::Append { units, done };
         self.real.send_blocking(request).unwrap();
-        let outcomes = reply.recv_blocking().unwrap();
+        let outcomes = block_on(reply).unwrap();
         if outcomes.iter().all(Result::is_ok) {
             self.appends.lock().unwrap().push(partitions);
         }
@@ -153,10 +153,10 @@ impl Disk {
     }
 
     fn command(&self, command: Command) -> Result<CommandReply, CommandError> {
-        let (done, reply) = async_channel::bounded(1);
+        let (done, reply) = reply::channel();
         let request = Request::Metadata { command, done };
         self.real.send_blocking(request).unwrap();
-        reply.recv_blocking().unwrap()
+        block_on(reply).unwrap()
     }
 
     fn create_topic(&self, name: &str) {

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_channel::Receiver;
 use sedge_core::log::{AppendError, SequenceRange, check_header};
 use sedge_core::security::Operation;
 use sedge_plugin::QuotaOperation;
@@ -21,7 +20,7 @@ use super::in_transaction::join;
 use crate::handlers::request::{Charged, Demand, Request, Topic, Topics};
 use crate::net::service::Disconnect;
 use crate::plugins::{Filtered, Held, Routed, Verdict};
-use crate::writer::{AppendPart, AppendReply, Appended, Awaits, Elsewhere};
+use crate::writer::{AppendPart, AppendReply, Appended, Awaited, Awaits, Elsewhere};
 
 /// State of one partition's produce before the writer has answered.
 enum Slot {
@@ -44,7 +43,7 @@ pub struct Pending {
     acks: i16,
     topics: Vec<PendingTopic>,
     /// The writer's answers, in the order of the parts.
-    replies: Vec<Receiver<AppendReply>>,
+    replies: Vec<Awaited<AppendReply>>,
 }
 
 /// The parts on their way to the writer.
@@ -53,7 +52,7 @@ struct Queue {
     parts: Vec<AppendPart>,
     /// Parts that the writer has.
     sent: usize,
-    replies: Vec<Receiver<AppendReply>>,
+    replies: Vec<Awaited<AppendReply>>,
 }
 
 impl Queue {
@@ -109,7 +108,7 @@ pub async fn finish(
 ) -> Result<Option<ProduceResponseData>, Disconnect> {
     let mut outcomes = AppendReply::new();
     for reply in pending.replies {
-        let reply = reply.recv().await.map_err(|_| Disconnect::ShuttingDown)?;
+        let reply = reply.await.map_err(|_| Disconnect::ShuttingDown)?;
         outcomes.extend(reply);
     }
     let response = answer(pending.topics, &outcomes);
@@ -182,7 +181,8 @@ async fn admit(
             response: TopicProduceResponse::default()
                 // Copies the name, so that the request's bytes are freed once they are written.
                 .with_name(KafkaString::from(data.name.to_string()))
-                .with_topic_id(data.topic_id),
+                .with_topic_id(data.topic_id)
+                .with_partition_responses(Vec::with_capacity(data.partition_data.len())),
             slots: Vec::with_capacity(data.partition_data.len()),
         };
         for partition in data.partition_data {

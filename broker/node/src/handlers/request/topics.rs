@@ -3,7 +3,6 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use async_channel::Receiver;
 use sedge_core::config::BrokerDefaults;
 use sedge_core::fetch::session::Wanted;
 use sedge_core::log::{AppendError, SequenceRange};
@@ -25,7 +24,7 @@ use crate::fetching::sift::sift;
 use crate::fetching::wait::{Fetched, Wish, fetch};
 use crate::log::partitions::Partition;
 use crate::plugins::{Entering, Filtered, Held, Origin, Routed, Verdict};
-use crate::writer::{AppendPart, AppendReply, Stopped};
+use crate::writer::{AppendPart, AppendReply, Awaited, Stopped};
 
 impl Request {
     /// Returns the current topics, for one operation.
@@ -156,7 +155,7 @@ impl Topics {
     pub async fn start_append(
         &self,
         parts: Vec<AppendPart>,
-    ) -> Result<Receiver<AppendReply>, Stopped> {
+    ) -> Result<Awaited<AppendReply>, Stopped> {
         self.access.broker.writer.start_append(parts).await
     }
 

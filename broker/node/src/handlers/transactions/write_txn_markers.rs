@@ -103,7 +103,7 @@ async fn one(
     };
     let stopped = ErrorCode::CoordinatorNotAvailable;
     let written = topics.start_append(vec![part]).await.map_err(|_| stopped)?;
-    let written = written.recv().await.map_err(|_| stopped)?;
+    let written = written.await.map_err(|_| stopped)?;
     let outcomes = written.into_iter().map(|outcome| outcome.map(|_| ()));
     outcomes
         .collect::<Result<(), _>>()

@@ -88,7 +88,7 @@ fn write(node: &TestBroker, mut held: Held, batch: Option<Batch>) -> AppendReply
         awaits: Some(Arc::new(held)),
     };
     let queued = block_on(node.broker.writer.start_append(vec![part])).unwrap();
-    block_on(queued.recv()).unwrap()
+    block_on(queued).unwrap()
 }
 
 fn content(node: &TestBroker) -> Content {
