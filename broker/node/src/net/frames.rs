@@ -1,6 +1,7 @@
 //! Cuts the bytes of a connection into frames: a length, and as many bytes (the protocol guide's
 //! "Network").
 
+use std::cell::Cell;
 use std::io::{self, IoSliceMut};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +28,12 @@ pub trait RequestSocket: AsyncRead + Unpin {
 pub enum Idle {
     KeepsBuffer,
     FreesBuffer,
+}
+
+thread_local! {
+    /// The buffer that a connection of this thread freed last: under load, each request would
+    /// allocate and zero one.
+    static FREED: Cell<Box<[u8]>> = Cell::default();
 }
 
 impl RequestSocket for WatchedSocket<'_> {
@@ -116,11 +123,16 @@ impl<R: RequestSocket> FrameReader<R> {
         self.start = 0;
         self.end = poll_fn(|context| {
             if self.buffer.is_empty() {
-                self.buffer = vec![0; size].into_boxed_slice();
+                let freed = FREED.take();
+                self.buffer = if freed.len() == size {
+                    freed
+                } else {
+                    vec![0; size].into_boxed_slice()
+                };
             }
             let read = Pin::new(&mut self.reader).poll_read(context, &mut self.buffer);
             if read.is_pending() && idle == Idle::FreesBuffer {
-                self.buffer = Box::default();
+                FREED.set(std::mem::take(&mut self.buffer));
             }
             read
         })

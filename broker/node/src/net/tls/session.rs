@@ -193,8 +193,14 @@ impl Session {
             self.has_failed = true;
             return Err(endless("TLS message", TLS_RECORD_BYTES_MAX));
         }
-        // Exactly as large as the rest.
-        self.incoming = rest.to_vec();
+        if rest.is_empty() {
+            self.incoming = Vec::new();
+        } else {
+            // Not larger than the largest rest.
+            self.incoming.clear();
+            self.incoming.reserve_exact(rest.len());
+            self.incoming.extend_from_slice(rest);
+        }
         Ok(filled)
     }
 
