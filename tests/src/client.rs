@@ -45,7 +45,7 @@ pub const KAFKAJS: Client = Client {
 };
 pub const JAVA: Client = Client {
     name: "java",
-    command: tools::java_client,
+    command: || tools::java_program("Client"),
 };
 pub const KCAT: Client = Client {
     name: "kcat",

@@ -1,6 +1,6 @@
-//! Requests to the console's port, as a monitor sends them.
+//! Requests over HTTP: to the console's port, as a monitor sends them, and to Kafka Connect.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
 /// Returns status and body of a GET.
@@ -14,19 +14,36 @@ pub fn get_as(address: &str, path: &str, token: &str) -> (u16, String) {
 }
 
 fn get_with(address: &str, path: &str, lines: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("the console answers");
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{lines}Connection: close\r\n\r\n");
-    stream
-        .write_all(request.as_bytes())
-        .expect("the console reads");
+    ask(address, "GET", path, lines, "").expect("the console answers in text")
+}
+
+/// Puts JSON, and returns status and body.
+///
+/// # Errors
+/// Nothing listens, or what listens ends.
+pub fn try_put(address: &str, path: &str, json: &str) -> io::Result<(u16, String)> {
+    let lines = format!(
+        "Content-Type: application/json\r\nContent-Length: {}\r\n",
+        json.len()
+    );
+    ask(address, "PUT", path, &lines, json)
+}
+
+fn ask(
+    address: &str,
+    method: &str,
+    path: &str,
+    lines: &str,
+    body: &str,
+) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{lines}");
+    stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes())?;
     let mut text = String::new();
-    stream
-        .read_to_string(&mut text)
-        .expect("the console answers in text");
+    stream.read_to_string(&mut text)?;
     let status = text.split(' ').nth(1).and_then(|word| word.parse().ok());
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    (status.unwrap_or(0), body.to_string())
+    Ok((status.unwrap_or(0), body.to_string()))
 }
 
 /// Returns a sample of `/metrics`; `name` must include all of its labels.

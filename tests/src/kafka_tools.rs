@@ -31,6 +31,7 @@ pub fn main_class(tool: &str) -> &'static str {
         "kafka-transactions" => "org.apache.kafka.tools.TransactionsCommand",
         "kafka-verifiable-consumer" => "org.apache.kafka.tools.VerifiableConsumer",
         "kafka-verifiable-producer" => "org.apache.kafka.tools.VerifiableProducer",
+        "connect-distributed" => "org.apache.kafka.connect.cli.ConnectDistributed",
         "connect-standalone" => "org.apache.kafka.connect.cli.ConnectStandalone",
         _ => panic!("no main class is known for {tool}"),
     }

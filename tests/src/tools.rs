@@ -106,26 +106,26 @@ pub fn go(program: &str) -> Command {
     Command::new(out.join(program))
 }
 
-/// Returns a command for the Java client program, compiled on first use.
-pub fn java_client() -> Command {
+/// Returns a command for a program of `tests/clients/java`, all of which are compiled on first use.
+pub fn java_program(main_class: &str) -> Command {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let out = built().join("java");
         create(&out);
+        let sources = root().join("tests/clients/java");
         let mut build = Command::new("javac");
         build
             .args(["-proc:none", "-cp"])
-            .arg(format!("{}/*", kafka_lib().display()));
-        build
+            .arg(format!("{}/*", kafka_lib().display()))
             .arg("-d")
             .arg(&out)
-            .arg(root().join("tests/clients/java/Client.java"));
+            .args(["Client.java", "Streams.java"].map(|file| sources.join(file)));
         must(
             Process::run("javac", &mut build, b"", limits::BUILD),
             "javac",
         );
     });
-    java("Client", 256)
+    java(main_class, 256)
 }
 
 /// Panics with the program's own message unless it succeeded.

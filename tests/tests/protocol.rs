@@ -230,3 +230,13 @@ fn answers_are_kafka_s() {
     }
     assert!(failed.is_empty(), "{failed:?}\n{}", asked.broker.tail());
 }
+
+/// A request that is advertised and not fuzzed ends the fuzz target, which nobody runs each day.
+#[test]
+fn each_advertised_api_is_fuzzed() {
+    let fuzzed = include_str!("../fuzz/src/messages.rs");
+    for api in sedge_protocol::api::APIS {
+        let row = format!("    {:?}: ", api.key);
+        assert!(fuzzed.contains(&row), "{:?} is not fuzzed", api.key);
+    }
+}

@@ -3,6 +3,7 @@
 //! **Invariant:** decoding `n` bytes never holds more than [`PER_BYTE`] times `n` and
 //! [`BASE_BYTES`] at once. A length or a count that a peer invents must not become memory.
 
+pub mod messages;
 pub mod round_trip;
 
 use std::{

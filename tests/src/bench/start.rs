@@ -48,7 +48,7 @@ pub fn run(rounds: usize, partitions: i32, with_kafka: bool) -> String {
 }
 
 /// Connects as soon as the port accepts and produces one record; adds the seconds since `began`.
-fn first_produce(peer: &Peer, began: Instant, create: Option<i32>, spread: &mut Spread) {
+pub(super) fn first_produce(peer: &Peer, began: Instant, create: Option<i32>, spread: &mut Spread) {
     let address = peer.bootstrap();
     while TcpStream::connect(&address).is_err() {
         assert!(

@@ -5,9 +5,10 @@
 
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
-    acls, catch_up, compaction, connections, fetch_filter, groups, heading, memory, metadata,
-    mirror, mirror_maker, mirror_memory, mirror_narrow, plugins, quotas, retention, sasl, scale,
-    start, tails, throughput, tls, validation, write_amplification,
+    acls, catch_up, compaction, connections, fetch_filter, group_memory, groups, heading, memory,
+    metadata, mirror, mirror_maker, mirror_memory, mirror_narrow, plugins, quotas, rebalance,
+    retention, sasl, scale, start, tails, throughput, tls, transactions, validation,
+    write_amplification,
 };
 
 const USAGE: &str =
@@ -36,6 +37,9 @@ const USAGE: &str =
        bench plugins [--rounds N] [--seconds N] [--cells TEXT]
        bench groups [--groups N] [--connections N] [--in-flight N] [--rounds N] [--seconds N]
                     [--alone]
+       bench group-memory [--groups N] [--rounds N]
+       bench rebalance [--members N] [--rounds N] [--alone]
+       bench transactions [--producers N] [--rounds N] [--seconds N] [--alone]
 --alone leaves Apache Kafka out; TEXT is part of a cell's name, as in 'interval 64K'";
 
 fn main() {
@@ -79,6 +83,9 @@ fn main() {
         "mirror-narrow",
         "plugins",
         "groups",
+        "group-memory",
+        "rebalance",
+        "transactions",
     ];
     if !known.contains(&what) {
         println!("{USAGE}");
@@ -209,6 +216,28 @@ fn main() {
                 with_kafka,
             };
             println!("{}", connections::run(&plan, &|line| println!("{line}")));
+        }
+        "group-memory" => {
+            let groups = number("--groups", 10_000).max(1) as usize;
+            print!(
+                "{}",
+                group_memory::run(groups, number("--rounds", 5) as usize)
+            );
+        }
+        "rebalance" => {
+            let members = number("--members", 100).max(2) as usize;
+            let rounds = number("--rounds", 5) as usize;
+            print!("{}", rebalance::run(members, rounds, with_kafka));
+        }
+        "transactions" => {
+            let default = transactions::Plan::default();
+            let plan = transactions::Plan {
+                producers: number("--producers", default.producers as u64) as usize,
+                rounds: number("--rounds", default.rounds as u64) as usize,
+                seconds: number("--seconds", default.seconds),
+                with_kafka,
+            };
+            println!("{}", transactions::run(&plan, &|line| println!("{line}")));
         }
         "groups" => {
             let default = groups::Plan::default();

@@ -7,24 +7,44 @@ use sedge_protocol::{Bytes, BytesMut};
 
 use crate::wire::Connection;
 
+const CORRELATION_BYTES: usize = 4;
+
 /// Sends the request that `write` encodes, and decodes the response with `read`.
 pub fn ask<T>(
     connection: &mut Connection,
-    (key, version): (ApiKey, i16),
+    of: (ApiKey, i16),
     write: impl FnOnce(&mut BytesMut, i16) -> kafka::Result<()>,
     read: impl FnOnce(&mut Bytes, i16) -> kafka::Result<T>,
 ) -> T {
-    let flexible = is_flexible(key as i16, version);
+    send(connection, of, write);
+    receive(connection, of, read)
+}
+
+/// Sends the request that `write` encodes.
+pub fn send(
+    connection: &mut Connection,
+    (key, version): (ApiKey, i16),
+    write: impl FnOnce(&mut BytesMut, i16) -> kafka::Result<()>,
+) {
     let mut body = BytesMut::new();
-    if flexible {
+    if is_flexible(key as i16, version) {
         // The header has no tagged fields.
         body.extend_from_slice(&[0]);
     }
     write(&mut body, version).expect("the message has such a version");
-    let reply = connection.ask(key as i16, version, &body);
-    let mut reply = Bytes::from(reply);
+    connection.send(key as i16, version, &body);
+}
+
+/// Reads the response to the oldest request without one, and decodes it with `read`.
+pub fn receive<T>(
+    connection: &mut Connection,
+    (key, version): (ApiKey, i16),
+    read: impl FnOnce(&mut Bytes, i16) -> kafka::Result<T>,
+) -> T {
+    let mut reply = Bytes::from(connection.reply().frame());
+    drop(reply.split_to(CORRELATION_BYTES));
     // KIP-511: the response header of ApiVersions is never flexible.
-    if flexible && key != ApiKey::ApiVersions {
+    if is_flexible(key as i16, version) && key != ApiKey::ApiVersions {
         let tagged = reply.split_to(1);
         assert_eq!(&tagged[..], [0], "{key:?} v{version}");
     }
@@ -51,4 +71,30 @@ macro_rules! ask {
             <$response>::read,
         )
     }};
+}
+
+/// Sends a request without waiting: `tell!(connection, KEY VERSION, MESSAGE)`.
+#[macro_export]
+macro_rules! tell {
+    ($connection:expr, $key:ident $version:literal, $message:expr) => {{
+        let message = $message;
+        $crate::wire::typed::send(
+            $connection,
+            (sedge_protocol::kafka::generated::ApiKey::$key, $version),
+            |buffer, version| message.write(buffer, version),
+        )
+    }};
+}
+
+/// Returns the decoded response to a request that was told: `receive!(connection, KEY VERSION =>
+/// RESPONSE TYPE)`.
+#[macro_export]
+macro_rules! receive {
+    ($connection:expr, $key:ident $version:literal => $response:ty) => {
+        $crate::wire::typed::receive(
+            $connection,
+            (sedge_protocol::kafka::generated::ApiKey::$key, $version),
+            <$response>::read,
+        )
+    };
 }
