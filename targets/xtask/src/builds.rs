@@ -1,5 +1,5 @@
-//! The builds before the tests, and the lints. Two run at once, because the last minutes of each
-//! release build use only one core.
+//! The builds before the acceptance tests, the lints and the unit tests. Two run at once, because
+//! the last minutes of each release build use only one core.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -12,7 +12,9 @@ use crate::{
     lint, process,
     setup::ARM_TEST_TRIPLE,
     stages::Stages,
+    tally::Tally,
     target_file::Target,
+    unit,
     workspace::Workspace,
 };
 
@@ -23,32 +25,50 @@ pub struct Wanted {
     pub lints: bool,
     /// All tests, of all packages together, so that their stages find them built.
     pub tests: bool,
+    /// The unit tests, which need no release broker.
+    pub unit: bool,
     /// The release broker of this machine.
     pub host: bool,
     /// The release broker for ARM.
     pub arm: bool,
 }
 
-/// Runs the wanted parts. Returns the time of each. If a part fails, the other thread ends the part
-/// that it is at and begins no further one.
-pub fn run(workspace: &Workspace, wanted: Wanted) -> Result<String> {
+/// What ran.
+#[derive(Debug)]
+pub struct Ran {
+    /// The time of each part, in a line.
+    pub times: String,
+    /// The result of the unit tests, if they were wanted.
+    pub unit: Option<Tally>,
+}
+
+/// Runs the wanted parts. If a part fails, the other thread ends the part that it is at and begins
+/// no further one; a unit test that fails is no such failure.
+pub fn run(workspace: &Workspace, wanted: Wanted) -> Result<Ran> {
     let failed = AtomicBool::new(false);
-    let note = |result: Result<String>| {
-        failed.fetch_or(result.is_err(), Ordering::Relaxed);
-        result
-    };
     let (debug, release) = thread::scope(|scope| {
-        let debug = scope.spawn(|| note(debug(workspace, wanted, &failed)));
-        let release = note(release(workspace, wanted, &failed));
+        let debug = scope.spawn(|| noted(debug(workspace, wanted, &failed), &failed));
+        let release = noted(release(workspace, wanted, &failed), &failed);
         (debug.join().expect("a build does not panic"), release)
     });
-    let parts = [debug?, release?];
+    let (debug, unit) = debug?;
+    let parts = [debug, release?];
     let parts = parts.into_iter().filter(|part| !part.is_empty());
-    Ok(parts.collect::<Vec<_>>().join(", "))
+    let times = parts.collect::<Vec<_>>().join(", ");
+    Ok(Ran { times, unit })
+}
+
+fn noted<T>(result: Result<T>, failed: &AtomicBool) -> Result<T> {
+    failed.fetch_or(result.is_err(), Ordering::Relaxed);
+    result
 }
 
 /// Runs the parts that share cargo's debug directory, where one waits for the other.
-fn debug(workspace: &Workspace, wanted: Wanted, failed: &AtomicBool) -> Result<String> {
+fn debug(
+    workspace: &Workspace,
+    wanted: Wanted,
+    failed: &AtomicBool,
+) -> Result<(String, Option<Tally>)> {
     let nothing = |(): &()| String::new();
     let mut stages = Stages::default();
     if wanted.lints {
@@ -59,7 +79,11 @@ fn debug(workspace: &Workspace, wanted: Wanted, failed: &AtomicBool) -> Result<S
         let build = || process::run(&mut workspace.cargo(&arguments));
         stages.run("build of the tests", build, nothing)?;
     }
-    Ok(stages.in_a_line())
+    let mut tally = None;
+    if wanted.unit && !failed.load(Ordering::Relaxed) {
+        tally = Some(stages.run("unit tests", || unit::run(workspace), Tally::to_string)?);
+    }
+    Ok((stages.in_a_line(), tally))
 }
 
 /// Builds the release brokers.

@@ -27,6 +27,7 @@ mod tally;
 mod target_file;
 mod test;
 mod tidy;
+mod unit;
 mod workspace;
 
 use std::path::PathBuf;

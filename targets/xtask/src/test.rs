@@ -22,6 +22,7 @@ use crate::{
     stages::Stages,
     tally::{self, Tally},
     target_file::Target,
+    unit,
     workspace::Workspace,
 };
 
@@ -60,11 +61,12 @@ pub fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
         }
     };
     let mut stages = Stages::default();
-    prepare(workspace, &selected, selection.lints, &mut stages)?;
+    let mut unit = prepare(workspace, &selected, selection.lints, &mut stages)?;
     let mut total = Tally::default();
     for (at, name) in selected.iter().enumerate() {
         let title = format!("{name} ({} of {})", at + 1, selected.len());
-        let work = || run_stage(workspace, name, selection.soak);
+        let ran_already = if *name == UNIT { unit.take() } else { None };
+        let work = || ran_already.map_or_else(|| run_stage(workspace, name, selection.soak), Ok);
         let ran = stages.run(&title, work, Tally::to_string);
         total += ran.unwrap_or_else(|error| {
             println!("{error}");
@@ -109,13 +111,14 @@ fn test_name(path: &Path) -> Option<String> {
     }
 }
 
-/// Installs and builds what the selected stages share, and lints.
+/// Installs and builds what the selected stages share, and lints. Returns the result of the unit
+/// tests if they ran beside the builds.
 fn prepare(
     workspace: &Workspace,
     selected: &[&String],
     lints: bool,
     stages: &mut Stages,
-) -> Result<()> {
+) -> Result<Option<Tally>> {
     let only = |names: &[&str]| selected.iter().all(|stage| names.contains(&stage.as_str()));
     let purpose = if only(&[UNIT]) {
         Purpose::Demo
@@ -129,40 +132,20 @@ fn prepare(
     let wanted = Wanted {
         lints,
         tests: !only(&[SIZES]),
+        unit: selected.iter().any(|stage| *stage == UNIT),
         host: !only(&[UNIT]),
         arm: selected
             .iter()
             .any(|stage| [ARM, SIZES, IMAGE, PACKAGES].contains(&stage.as_str())),
     };
     let builds = || builds::run(workspace, wanted);
-    stages.run("builds", builds, String::clone)?;
-    Ok(())
+    let ran = stages.run("builds", builds, |ran| ran.times.clone())?;
+    Ok(ran.unit)
 }
 
 fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
     match stage {
-        UNIT => {
-            let all = [
-                "test",
-                "--workspace",
-                "--exclude",
-                "sedge-tests",
-                "--no-fail-fast",
-            ];
-            let plugins = [
-                "test",
-                "--manifest-path",
-                "plugins/Cargo.toml",
-                "--workspace",
-                "--no-fail-fast",
-            ];
-            // Guests of the tests are for WebAssembly alone.
-            let guests = ["judge", "misbehave", "misplace", "remember", "reroute"];
-            let guests = guests.iter().flat_map(|guest| ["--exclude", guest]);
-            let mut total = tally::run(&mut workspace.cargo(&all))?;
-            total += tally::run(workspace.cargo(&plugins).args(guests))?;
-            Ok(total)
-        }
+        UNIT => unit::run(workspace),
         SIZES => sizes::run_as_tested(workspace).map(|()| Tally::PASSED),
         ARM => {
             let target = Target::read(workspace, ARM_TEST_TRIPLE)?;
