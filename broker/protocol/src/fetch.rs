@@ -4,16 +4,16 @@
 //! for a vectored write or to be sent from the log's files. The result is byte for byte the codec's
 //! own encoding.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 use crate::error::{Error, Result};
-use crate::frame::{frame_length, put_response_header};
+use crate::frame::put_response_header;
 use crate::kafka::generated::ApiKey;
 use crate::kafka::generated::fetch_response::{
     FetchResponseData, FetchableTopicResponse, PartitionData,
 };
 use crate::kafka::primitives::write_unsigned_varint;
-use crate::limits::SPLICE_BYTES_MIN;
+use crate::parts::{Parts, Piece, frame_bytes};
 
 /// Bytes before the topics' array. The array's own count is included, as one that is empty.
 const fn response_prefix_bytes(version: i16) -> usize {
@@ -25,23 +25,6 @@ const fn empty_array_bytes(version: i16) -> usize {
 }
 
 const FLEXIBLE_FROM: i16 = 12;
-
-/// A stretch of a response: bytes in memory, or the place in a file that holds them.
-pub trait Piece: From<Bytes> + Clone {
-    fn bytes(&self) -> usize;
-    /// Returns the bytes, or `None` if they are not in memory.
-    fn in_memory(&self) -> Option<&[u8]>;
-}
-
-impl Piece for Bytes {
-    fn bytes(&self) -> usize {
-        self.len()
-    }
-
-    fn in_memory(&self) -> Option<&[u8]> {
-        Some(self)
-    }
-}
 
 /// Encodes the whole frame, length and header included, as parts to be written one after the other.
 ///
@@ -69,7 +52,6 @@ pub fn encode_fetch_response<P: Piece>(
         });
     }
     let mut out = Parts::with_capacity(64 + 64 * partitions);
-    out.buffer.put_i32(0);
     put_response_header(&mut out.buffer, ApiKey::Fetch, version, correlation_id);
 
     // The bytes around an array are those around an empty one.
@@ -88,12 +70,6 @@ pub fn encode_fetch_response<P: Piece>(
     }
     out.buffer.put_slice(after);
     out.finish()
-}
-
-/// Returns the size in bytes of a frame in parts.
-#[must_use]
-pub fn frame_bytes(parts: &[impl Piece]) -> usize {
-    parts.iter().map(Piece::bytes).sum()
 }
 
 trait Shallow {
@@ -225,61 +201,16 @@ fn split_around(bytes: &[u8], at: usize, version: i16) -> Result<(&[u8], &[u8])>
     })
 }
 
-/// The frame under construction: its own bytes in one buffer, and the places at which other pieces
-/// go.
-struct Parts<P> {
-    buffer: BytesMut,
-    splices: Vec<(usize, P)>,
-}
-
-impl<P: Piece> Parts<P> {
-    fn with_capacity(bytes: usize) -> Self {
-        Self {
-            buffer: BytesMut::with_capacity(bytes),
-            splices: Vec::new(),
-        }
-    }
-
-    fn splice(&mut self, piece: &P) {
-        match piece.in_memory() {
-            Some(bytes) if bytes.len() < SPLICE_BYTES_MIN => self.buffer.put_slice(bytes),
-            _ => self.splices.push((self.buffer.len(), piece.clone())),
-        }
-    }
-
-    fn finish(mut self) -> Result<Vec<P>> {
-        let spliced = self
-            .splices
-            .iter()
-            .map(|(_, piece)| piece.bytes())
-            .sum::<usize>();
-        let length = frame_length(self.buffer.len() + spliced)?;
-        self.buffer[..4].copy_from_slice(&length.to_be_bytes());
-        let mut own = self.buffer.freeze();
-        let mut parts = Vec::with_capacity(2 * self.splices.len() + 1);
-        let mut taken = 0;
-        for (at, piece) in self.splices {
-            let before = own.split_to(at - taken);
-            taken = at;
-            if !before.is_empty() {
-                parts.push(P::from(before));
-            }
-            parts.push(piece);
-        }
-        if !own.is_empty() {
-            parts.push(P::from(own));
-        }
-        Ok(parts)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::kafka::generated::fetch_response::{
         AbortedTransaction, LeaderIdAndEpoch, NodeEndpoint,
     };
     use crate::kafka::{KafkaString, KafkaUuid};
+    use crate::limits::SPLICE_BYTES_MIN;
 
     fn pieces(lengths: &[usize]) -> Vec<Bytes> {
         let fill = |(index, &length): (usize, &usize)| Bytes::from(vec![index as u8 + 1; length]);

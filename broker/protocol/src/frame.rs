@@ -162,7 +162,7 @@ pub fn encode_response(
 /// Returns the value of the four bytes in front of a frame that has `whole` bytes including them.
 pub(crate) fn frame_length(whole: usize) -> Result<i32> {
     i32::try_from(whole - 4).map_err(|_| Error::TooMany {
-        what: "bytes of a response",
+        what: "bytes of a frame",
         limit: i32::MAX as usize,
     })
 }

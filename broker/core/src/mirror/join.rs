@@ -28,7 +28,7 @@ use sedge_protocol::records::{
 };
 
 use super::exchange::{Packing, Read};
-use super::stamp::{Prepared, StampError, check};
+use super::stamp::{Prepared, StampError, check, is_fit};
 
 /// An uncompressed batch is small up to this part of `batch_bytes`: joining two larger ones would
 /// save less than a hundredth of their bytes.
@@ -72,6 +72,14 @@ pub fn pack(read: &Read, batches: impl IntoIterator<Item = Batch>) -> Vec<Prepar
         run.close(read, &mut packed);
     }
     packed
+}
+
+/// Returns whether [`pack`] leaves the batch as it is stored, which costs no more than its CRC.
+#[must_use]
+pub fn stays(read: &Read, batch: &Batch) -> bool {
+    let is_packed = may_join(read, batch)
+        || (batch.header.compression() == 0 && read.packing.compression.is_some());
+    is_passed_by(batch) || is_late(read, batch) || (!is_packed && is_fit(&batch.header))
 }
 
 fn is_late(read: &Read, batch: &Batch) -> bool {

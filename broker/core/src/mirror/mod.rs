@@ -59,7 +59,7 @@ mod tests;
 pub use budget::{Budget, Class, Closed, Hours, Limit, Meter, Priority, Spent};
 pub use configs::{ConfigChanges, CopiedConfigs};
 pub use exchange::{Counts, Limits, Outgoing, Packing, Position, Read};
-pub use join::pack;
+pub use join::{pack, stays};
 pub use link::{Cursor, Link, Step, StepOutcome, TransactionLimits, choose_cursor};
 pub use pace::Pace;
 pub use stall::Watchdog;

@@ -89,6 +89,12 @@ pub(super) fn check(batch: &Batch) -> Result<(), StampError> {
     Ok(())
 }
 
+/// Returns whether a producer could have sent a batch with this header; see [`fit`].
+pub(super) fn is_fit(header: &BatchHeader) -> bool {
+    let has_holes = i64::from(header.last_offset_delta()) + 1 != i64::from(header.record_count());
+    !has_holes && !header.is_log_append_time()
+}
+
 /// Returns the batch as a producer could have sent it.
 ///
 /// Brokers refuse offsets with holes from a producer, so the offsets of a compacted batch are
@@ -99,8 +105,7 @@ pub(super) fn check(batch: &Batch) -> Result<(), StampError> {
 fn fit(batch: Batch) -> Result<Batch, StampError> {
     check(&batch)?;
     let header = &batch.header;
-    let has_holes = i64::from(header.last_offset_delta()) + 1 != i64::from(header.record_count());
-    if !has_holes && !header.is_log_append_time() {
+    if is_fit(header) {
         return Ok(batch);
     }
     let unreadable = |_| StampError::Unreadable;

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io::{self, IoSlice};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,9 +27,9 @@ use super::transport::Transport;
 use super::versions::Versions;
 use super::{frame, handshake};
 
-/// A frame to send, and the receiver of its answer.
+/// A frame to send, in parts, and the receiver of its answer.
 struct Outgoing {
-    frame: Bytes,
+    frame: Vec<Bytes>,
     waiting: Waiting,
 }
 
@@ -310,7 +311,7 @@ async fn write_requests(
     while let Ok(Outgoing { frame, waiting }) = outgoing.recv().await {
         lock(&shared.waiting).push_back(waiting);
         let written = async {
-            writer.write_all(&frame).await?;
+            write_all(writer, &frame).await?;
             writer.flush().await
         };
         if let Err(error) = written.await {
@@ -322,6 +323,19 @@ async fn write_requests(
         future::pending::<()>().await;
     }
     Error::Closed
+}
+
+/// Writes all parts, as many as possible in one system call.
+async fn write_all(writer: &mut (impl AsyncWrite + Unpin), parts: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    let mut left = &mut slices[..];
+    while !left.is_empty() {
+        match writer.write_vectored(left).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => IoSlice::advance_slices(&mut left, written),
+        }
+    }
+    Ok(())
 }
 
 async fn read_answers(

@@ -57,12 +57,14 @@ impl Asking<'_> {
         self.next_correlation_id += 1;
         let frame = encode(request, version, correlation_id, &self.config.client_id)?;
         let sent = async {
-            self.transport.writer.write_all(&frame).await?;
+            for part in &frame {
+                self.transport.writer.write_all(part).await?;
+            }
             self.transport.writer.flush().await
         };
         let sent = sent.await;
         // The frame may contain a password.
-        wipe(frame);
+        frame.into_iter().for_each(wipe);
         sent?;
         let bytes_max = self.config.response_bytes_max;
         let mut answer = frame::read(&mut self.transport.reader, bytes_max).await?;

@@ -8,10 +8,10 @@ use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::fetch_request::{FetchPartition, FetchTopic};
 use sedge_protocol::kafka::generated::{
     ApiKey, FetchRequestData, InitProducerIdRequestData, ListOffsetsPartition,
-    ListOffsetsRequestData, ListOffsetsTopic, PartitionProduceData, ProduceRequestData,
-    TopicProduceData,
+    ListOffsetsRequestData, ListOffsetsTopic,
 };
-use sedge_protocol::{Bytes, BytesMut, ErrorCode};
+use sedge_protocol::produce::Produce;
+use sedge_protocol::{Bytes, ErrorCode};
 
 use super::cluster::{Client, Target};
 use super::error::Error;
@@ -31,58 +31,6 @@ pub struct Fetched {
     pub log_start: Offset,
     /// Batches from the one that contains the requested offset; the last may be cut short.
     pub batches: Vec<Batch>,
-}
-
-/// A produce request, assembled from one batch per partition.
-#[derive(Clone, Debug, Default)]
-pub struct Produce {
-    topics: BTreeMap<String, Vec<PartitionProduceData>>,
-    bytes: usize,
-}
-
-impl Produce {
-    /// Adds a batch; a request may have one per partition (Produce version 3 and later).
-    pub fn add(&mut self, topic: &str, partition: i32, batch: &Batch) {
-        let mut records = BytesMut::with_capacity(batch.bytes());
-        records.extend_from_slice(batch.header.as_bytes());
-        records.extend_from_slice(&batch.body);
-        self.bytes += records.len();
-        let data = PartitionProduceData::default()
-            .with_index(partition)
-            .with_records(Some(records.freeze()));
-        self.topics.entry(topic.to_owned()).or_default().push(data);
-    }
-
-    /// Returns the size of all batches in bytes.
-    #[must_use]
-    pub const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.topics.is_empty()
-    }
-
-    /// Returns the request, to be acknowledged by all in-sync replicas. The batches of a
-    /// transaction need the producer's transactional id.
-    #[must_use]
-    pub fn into_request(
-        self,
-        timeout_ms: i32,
-        transactional_id: Option<&str>,
-    ) -> ProduceRequestData {
-        let topics = self.topics.into_iter().map(|(name, partitions)| {
-            TopicProduceData::default()
-                .with_name(name.into())
-                .with_partition_data(partitions)
-        });
-        ProduceRequestData::default()
-            .with_transactional_id(transactional_id.map(|id| id.to_owned().into()))
-            .with_acks(-1)
-            .with_timeout_ms(timeout_ms)
-            .with_topic_data(topics.collect())
-    }
 }
 
 impl Client {
@@ -113,9 +61,8 @@ impl Client {
         partition: i32,
         batch: &Batch,
     ) -> Result<Offset, Error> {
-        let mut produce = Produce::default();
-        produce.add(topic, partition, batch);
-        let request = produce.into_request(self.timeout_ms(), None);
+        let mut request = Produce::new(self.timeout_ms(), None);
+        request.add(topic, partition, batch.clone());
         let api = ApiKey::Produce;
         self.retry(|| async {
             let leader = self.leader(topic, partition).await?;

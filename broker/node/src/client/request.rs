@@ -1,5 +1,7 @@
 //! The messages that this client sends, each with the type of its answer.
 
+use bytes::BufMut;
+use sedge_protocol::Bytes;
 use sedge_protocol::kafka::ProtocolError;
 use sedge_protocol::kafka::generated::{
     AddOffsetsToTxnRequestData, AddOffsetsToTxnResponseData, AddPartitionsToTxnRequestData,
@@ -16,12 +18,13 @@ use sedge_protocol::kafka::generated::{
     ListConfigResourcesRequestData, ListConfigResourcesResponseData, ListGroupsRequestData,
     ListGroupsResponseData, ListOffsetsRequestData, ListOffsetsResponseData, MetadataRequestData,
     MetadataResponseData, OffsetCommitRequestData, OffsetCommitResponseData,
-    OffsetFetchRequestData, OffsetFetchResponseData, ProduceRequestData, ProduceResponseData,
+    OffsetFetchRequestData, OffsetFetchResponseData, ProduceResponseData,
     SaslAuthenticateRequestData, SaslAuthenticateResponseData, SaslHandshakeRequestData,
     SaslHandshakeResponseData, TxnOffsetCommitRequestData, TxnOffsetCommitResponseData,
 };
 use sedge_protocol::kafka::version::{request_header_version, response_header_version};
-use sedge_protocol::{Bytes, BytesMut};
+use sedge_protocol::parts::Parts;
+use sedge_protocol::produce::Produce;
 
 use super::error::Error;
 
@@ -30,8 +33,9 @@ pub trait Request: Send + Sync {
     type Response: Send;
     const KEY: ApiKey;
 
+    /// Returns the bytes that [`Request::write`] writes to the frame's buffer, or a few more.
     fn encoded_len(&self, version: i16) -> Result<usize, ProtocolError>;
-    fn write(&self, buffer: &mut BytesMut, version: i16) -> Result<(), ProtocolError>;
+    fn write(&self, frame: &mut Parts<Bytes>, version: i16) -> Result<(), ProtocolError>;
     fn read_response(buffer: &mut Bytes, version: i16) -> Result<Self::Response, ProtocolError>;
 }
 
@@ -45,8 +49,8 @@ macro_rules! requests {
                 <$request>::encoded_len(self, version)
             }
 
-            fn write(&self, buffer: &mut BytesMut, version: i16) -> Result<(), ProtocolError> {
-                <$request>::write(self, buffer, version)
+            fn write(&self, frame: &mut Parts<Bytes>, version: i16) -> Result<(), ProtocolError> {
+                <$request>::write(self, &mut frame.buffer, version)
             }
 
             fn read_response(buffer: &mut Bytes, version: i16) -> Result<$response, ProtocolError> {
@@ -80,51 +84,59 @@ requests! {
     Metadata: MetadataRequestData => MetadataResponseData;
     OffsetCommit: OffsetCommitRequestData => OffsetCommitResponseData;
     OffsetFetch: OffsetFetchRequestData => OffsetFetchResponseData;
-    Produce: ProduceRequestData => ProduceResponseData;
     SaslAuthenticate: SaslAuthenticateRequestData => SaslAuthenticateResponseData;
     SaslHandshake: SaslHandshakeRequestData => SaslHandshakeResponseData;
     TxnOffsetCommit: TxnOffsetCommitRequestData => TxnOffsetCommitResponseData;
 }
 
-/// Encodes the whole frame: length, header, body.
+impl Request for Produce {
+    type Response = ProduceResponseData;
+    const KEY: ApiKey = ApiKey::Produce;
+
+    fn encoded_len(&self, _version: i16) -> Result<usize, ProtocolError> {
+        Ok(self.bytes_without_records())
+    }
+
+    fn write(&self, frame: &mut Parts<Bytes>, version: i16) -> Result<(), ProtocolError> {
+        Self::write(self, frame, version)
+    }
+
+    fn read_response(buffer: &mut Bytes, version: i16) -> Result<Self::Response, ProtocolError> {
+        ProduceResponseData::read(buffer, version)
+    }
+}
+
+/// Encodes the whole frame: length, header, body. Its parts are sent one after the other.
 pub fn encode<R: Request>(
     request: &R,
     version: i16,
     correlation_id: i32,
     client_id: &str,
-) -> Result<Bytes, Error> {
+) -> Result<Vec<Bytes>, Error> {
+    let key = R::KEY as i16;
+    let client_id = client_id
+        .get(..client_id.len().min(i16::MAX as usize))
+        .unwrap_or_default();
     let unwritable = |source| Error::Unwritable {
         api: R::KEY,
         source,
     };
-    let key = R::KEY as i16;
-    let flexible = request_header_version(key, version) >= 2;
-    let client_id = client_id
-        .get(..client_id.len().min(i16::MAX as usize))
-        .unwrap_or_default();
-    let header_bytes = 2 + 2 + 4 + 2 + client_id.len() + usize::from(flexible);
+    let header_bytes = 2 + 2 + 4 + 2 + client_id.len() + 1;
     let bytes = header_bytes + request.encoded_len(version).map_err(unwritable)?;
-    let length = i32::try_from(bytes).map_err(|_| Error::TooLarge {
-        bytes,
-        bytes_max: i32::MAX as usize,
-    })?;
-    let mut frame = BytesMut::with_capacity(4 + bytes);
-    frame.extend_from_slice(&length.to_be_bytes());
-    frame.extend_from_slice(&key.to_be_bytes());
-    frame.extend_from_slice(&version.to_be_bytes());
-    frame.extend_from_slice(&correlation_id.to_be_bytes());
-    frame.extend_from_slice(&(client_id.len() as i16).to_be_bytes());
-    frame.extend_from_slice(client_id.as_bytes());
-    if flexible {
-        frame.extend_from_slice(&[0]);
+    let mut frame = Parts::with_capacity(bytes);
+    frame.buffer.put_i16(key);
+    frame.buffer.put_i16(version);
+    frame.buffer.put_i32(correlation_id);
+    frame.buffer.put_i16(client_id.len() as i16);
+    frame.buffer.put_slice(client_id.as_bytes());
+    if request_header_version(key, version) >= 2 {
+        frame.buffer.put_u8(0);
     }
     request.write(&mut frame, version).map_err(unwritable)?;
-    debug_assert_eq!(
-        frame.len(),
-        4 + bytes,
-        "encoded_len counts what write writes"
-    );
-    Ok(frame.freeze())
+    frame.finish().map_err(|_| Error::TooLarge {
+        bytes: i32::MAX as usize,
+        bytes_max: i32::MAX as usize,
+    })
 }
 
 /// Decodes an answer's body; `frame` begins behind the correlation id.

@@ -343,7 +343,7 @@ fn a_full_window_starts_nothing() {
         script,
         async |client: Client| {
             let connection = client.connection(Target::Any).await.unwrap();
-            let request = super::records::Produce::default().into_request(1, None);
+            let request = sedge_protocol::produce::Produce::new(1, None);
             let first = connection.place().unwrap();
             let first = connection.start(&request, first).unwrap();
             let second = connection.place().unwrap();

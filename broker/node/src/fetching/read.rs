@@ -10,7 +10,7 @@ use sedge_core::fetch::session::{Outcome, Wanted};
 use sedge_core::log::AbortedTransaction;
 use sedge_core::metadata::Topic;
 use sedge_protocol::ids::Offset;
-use sedge_protocol::{ErrorCode, fetch};
+use sedge_protocol::{ErrorCode, parts};
 use sedge_storage::{Chunk, Error, Located, LogStore, ReadLimits, Wait};
 
 use super::Source;
@@ -76,7 +76,7 @@ impl Ends {
 impl Read {
     /// Returns the bytes of the batches that were read.
     pub fn bytes(&self) -> usize {
-        fetch::frame_bytes(&self.chunks)
+        parts::frame_bytes(&self.chunks)
     }
 
     /// Returns how many offsets the batches span, from the wanted one on.
@@ -235,7 +235,7 @@ fn read_records(
     };
     match store.locate(partition.id, from, until, limits, room.wait) {
         // KIP-74: only the first batch of the answer may break the limits.
-        Ok(located) if !room.is_first && fetch::frame_bytes(&located.chunks) > bytes_max => {
+        Ok(located) if !room.is_first && parts::frame_bytes(&located.chunks) > bytes_max => {
             Some(Ok(Located::default()))
         }
         // The same applies to memory: the next fetch has room for it.

@@ -4,6 +4,15 @@ use std::time::Duration;
 
 /// Bytes of one read of a partition.
 pub const READ_BYTES: usize = 256 << 10;
+/// Bytes of a partition that are read into the page cache if they are not in it: the next reads are
+/// then done at once, without a thread that may wait.
+pub const READ_AHEAD_BYTES: usize = 2 << 20;
+/// Bytes that are read from the page cache before other tasks of the thread have their turn: some
+/// hundred microseconds.
+pub const READ_AT_ONCE_BYTES: usize = 1 << 20;
+/// Bytes of batches that are joined or compressed at once. A hand-over to another thread and back
+/// takes about as long.
+pub const PACKED_AT_ONCE_BYTES: usize = 16 << 10;
 /// How often cursors are committed. Records acknowledged since are sent again after a crash.
 pub const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How long a transaction stays open while a link catches up: the longer, the less is spent on

@@ -19,9 +19,9 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::PartitionId;
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::ProduceResponseData;
+use sedge_protocol::produce::Produce;
 
 use crate::client::cluster::Target;
-use crate::client::records::Produce;
 use crate::client::transactions::RefusedPartitions;
 use crate::client::{Client, Error};
 use crate::config::LinkConfig;
@@ -384,8 +384,14 @@ impl Link {
 
     /// Reads what the plan asks for, and queues it for the leading brokers.
     async fn read(&mut self) {
+        let mut bytes = 0;
         while let Some(read) = self.plan.poll_read(self.now_ms()) {
             let batches = self.batches(read).await;
+            bytes += read.bytes_max;
+            if bytes >= limits::READ_AT_ONCE_BYTES {
+                bytes = 0;
+                future::yield_now().await;
+            }
             let now_ms = self.now_ms();
             let batches = match batches {
                 Ok(batches) => batches,
@@ -446,16 +452,14 @@ impl Link {
                 if taken.is_empty() {
                     break;
                 }
-                let mut produce = Produce::default();
-                for outgoing in &taken {
-                    let to = &self.destinations[&outgoing.partition];
-                    produce.add(&to.there, to.index, &outgoing.batch);
-                }
-                let batches: Vec<Sent> = taken.iter().map(Sent::of).collect();
-                drop(taken);
                 let timeout_ms = self.config.client.request_timeout.as_millis() as i32;
                 let transactional_id = self.session.as_ref().map(|it| &*it.transactional_id);
-                let request = produce.into_request(timeout_ms, transactional_id);
+                let mut request = Produce::new(timeout_ms, transactional_id);
+                let batches: Vec<Sent> = taken.iter().map(Sent::of).collect();
+                for outgoing in taken {
+                    let to = &self.destinations[&outgoing.partition];
+                    request.add(&to.there, to.index, outgoing.batch);
+                }
                 match connection.start(&request, place) {
                     Ok(in_flight) => {
                         self.lanes.started(broker);

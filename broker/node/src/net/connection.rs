@@ -21,7 +21,7 @@ use async_io::Timer;
 use event_listener::Event;
 use futures_lite::future;
 use log::{debug, info, warn};
-use sedge_protocol::fetch::frame_bytes;
+use sedge_protocol::parts::frame_bytes;
 
 use super::Net;
 use super::activity::Activity;

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use sedge_protocol::fetch::frame_bytes;
+use sedge_protocol::parts::frame_bytes;
 use sedge_storage::Chunk;
 
 use crate::config::Config;

@@ -330,8 +330,8 @@ mod tests {
     use futures_lite::AsyncReadExt;
     use futures_lite::future::{self, block_on};
     use sedge_protocol::Bytes;
-    use sedge_protocol::fetch::frame_bytes;
     use sedge_protocol::ids::{Offset, PartitionId};
+    use sedge_protocol::parts::frame_bytes;
     use sedge_protocol::records::{BatchBuilder, Compression};
     use sedge_storage::{Commit, Entry, LogStore, NoViews, Options, ReadLimits, Store, Wait};
 

@@ -1,8 +1,8 @@
 //! Types of reads: the contents of a partition, the limits of a read, and its result.
 
 use bytes::Bytes;
-use sedge_protocol::fetch::Piece;
 use sedge_protocol::ids::{LeaderEpoch, Offset};
+use sedge_protocol::parts::Piece;
 
 use crate::disk::Placed;
 use crate::error::Error;
