@@ -169,6 +169,38 @@ fn a_project_in_python_builds_and_drops_its_first_record() {
     answers(at, "python", "app.py");
 }
 
+/// Not in every run: npm downloads what builds them.
+#[test]
+fn the_filters_in_other_languages_build_by_the_documented_commands() {
+    if !soak::is_long() {
+        eprintln!("skipped: AssemblyScript and Go need downloads; set SEDGE_SOAK=1");
+        return;
+    }
+    let directory = TempDir::new("writing-others");
+    for language in ["assemblyscript", "go"] {
+        let at = directory.path().join(language);
+        let sources = tools::root().join("plugins/other-languages").join(language);
+        fs::create_dir(&at).expect("creates");
+        for file in fs::read_dir(sources).expect("is there").flatten() {
+            if file.path().is_file() {
+                fs::copy(file.path(), at.join(file.file_name())).expect("copies");
+            }
+        }
+        for arguments in [
+            &["install", "--no-audit", "--no-fund"][..],
+            &["run", "build"],
+        ] {
+            let mut npm = Command::new("npm");
+            npm.args(arguments).current_dir(&at);
+            let done = Process::run("npm", &mut npm, b"", limits::BUILD);
+            tools::must(done, &format!("npm in {language}"));
+        }
+        must(&at, &["build", "module.wasm", "-o", "mine.wasm"]);
+        let data = ["--records", "records.jsonl", "--expect", "expected.jsonl"];
+        must(&at, &[&["test", "mine.wasm"][..], &data].concat());
+    }
+}
+
 #[test]
 fn the_examples_answer_as_their_data_says() {
     let schema = r#"schema={"type": "object", "required": ["sensor", "celsius"], "properties": {

@@ -1,0 +1,2 @@
+module filter
+go 1.26
