@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 use sedge_tests::broker::is_skipped_on_kafka;
-use sedge_tests::limits;
 use sedge_tests::process::{Finished, Process};
+use sedge_tests::wire::{self, Connection};
+use sedge_tests::{limits, plugin, tools};
 
 use super::support::{Site, check, openssl, refusal, security, text};
 
@@ -21,7 +22,7 @@ fn curl(arguments: &[&str]) -> Finished {
 }
 
 fn must(arguments: &[&str]) -> String {
-    sedge_tests::tools::must(curl(arguments), "curl").stdout
+    tools::must(curl(arguments), "curl").stdout
 }
 
 #[test]
@@ -76,6 +77,53 @@ fn the_console_has_tls_with_keys_of_its_own_and_loads_changed_certificates() {
     }
     refusal(curl(&["--cacert", &ca, &page("/livez")]));
     site.assert_serves();
+}
+
+/// `plugin dev` read metrics without TLS and without a token only.
+#[test]
+fn plugin_dev_shows_verdicts_that_a_console_with_tls_and_a_token_has() {
+    if is_skipped_on_kafka() {
+        return;
+    }
+    let site = Site::start("tls-console-dev", |options| {
+        let options = options.console("https://127.0.0.1:0");
+        options.set("sedge.console.token", TOKEN)
+    });
+    let directory = site.directory.path();
+    let mut new = Command::new(tools::sedge());
+    new.args(["plugin", "new", "mine", "--lang", "c"]);
+    new.current_dir(directory);
+    let done = Process::run("sedge plugin new", &mut new, b"", limits::COMMAND);
+    tools::must(done, "sedge plugin new");
+    let mut at = Connection::open(&site.sedge.bootstrap());
+    wire::create_topic(&mut at, "t", 1, &[]);
+    // The file serves the broker and the console, which both ask for certificates.
+    let without = site.file("alice.properties");
+    let with = text(&site.directory.join("dev.properties"));
+    let properties = std::fs::read_to_string(&without).unwrap();
+    let properties = format!("{properties}\nsedge.console.token={TOKEN}\n");
+    std::fs::write(&with, properties).unwrap();
+    let dev = |config: &str| {
+        let mut dev = Command::new(tools::sedge());
+        dev.args(["plugin", "dev", "mine", "--topic", "t", "--console"]);
+        dev.arg(format!("https://{}", site.sedge.console()));
+        dev.args(["--bootstrap-server", &site.ssl, "--command-config", config]);
+        dev.current_dir(directory);
+        Process::spawn("sedge plugin dev", &mut dev)
+    };
+    let wait = |dev: &mut Process, what: &str| {
+        dev.wait_for(what, limits::CONDITION, |output| {
+            let mut lines = output.stdout.iter().chain(&output.stderr);
+            lines.any(|line| line.contains(what)).then_some(())
+        });
+    };
+    let mut stranger = dev(&without);
+    wait(&mut stranger, "sedge.console.token=TOKEN");
+    drop(stranger);
+    let mut dev = dev(&with);
+    wait(&mut dev, "deployed mine, a record-filter");
+    plugin::wait_taken(&mut at, "t", b"debug");
+    wait(&mut dev, "mine: drop +1");
 }
 
 /// Without keys of its own, the console has those of all listeners.

@@ -1,7 +1,7 @@
 //! Connects commands to a broker, by the Kafka protocol, like any client.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +55,11 @@ impl Connect {
         async_io::block_on(executor.run(work(client)))
     }
 
+    /// Returns the properties file.
+    pub fn command_config(&self) -> Option<&Path> {
+        self.command_config.as_deref()
+    }
+
     /// Returns the client configuration. Flags override the file.
     fn config(&self) -> Result<ClientConfig, Failure> {
         let mut keys = match &self.command_config {
@@ -77,7 +82,9 @@ impl Connect {
         let (known, others): (BTreeMap<_, _>, BTreeMap<_, _>) = keys
             .into_iter()
             .partition(|(key, _)| client::config::is_key(key));
-        for key in others.keys() {
+        // Those of the console are for commands that ask it.
+        let is_of_console = |key: &&String| key.starts_with("sedge.console.");
+        for key in others.keys().filter(|key| !is_of_console(key)) {
             output::note(format_args!(
                 "warning: {key} in the file of --command-config is not used by sedge"
             ));

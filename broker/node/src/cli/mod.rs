@@ -3,6 +3,7 @@
 mod backup;
 mod config;
 mod connect;
+mod console;
 mod data;
 mod demo;
 mod device;

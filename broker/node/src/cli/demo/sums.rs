@@ -6,6 +6,7 @@ use sedge_protocol::ids::Offset;
 
 use super::feed::Feed;
 use super::{FILTER, LINK, PARTITIONS, Stage, TOPIC};
+use crate::cli::console::{Console, Purpose};
 use crate::cli::scrape::{Samples, scrape};
 use crate::client::Client;
 use crate::client::records::{EARLIEST, LATEST};
@@ -53,10 +54,20 @@ impl<'a> Watch<'a> {
     /// arrive before it was sent.
     pub async fn look(&self, feed: &Feed) -> Result<Sums, Failure> {
         // Offsets there count the markers of transactions, too.
-        let hq = scrape(&self.stage.hq.console).await?;
+        let hq = scrape(&Console::of(
+            Purpose::Metrics,
+            &self.stage.hq.console,
+            None,
+        )?)
+        .await?;
         let at_hq = value(&hq, "sedge_produced_records_total") as u64;
         let at_edge = records(&self.stage.edge_client).await?;
-        let edge = scrape(&self.stage.edge.console).await?;
+        let edge = scrape(&Console::of(
+            Purpose::Metrics,
+            &self.stage.edge.console,
+            None,
+        )?)
+        .await?;
         let (produced, faulty) = feed.acknowledged();
         let verdict = |verdict: &str| {
             let name =

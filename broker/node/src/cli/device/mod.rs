@@ -1,7 +1,6 @@
 //! `sedge device`: updates, restarts and describes devices with an image of sedge, through the
 //! console of the broker there.
 
-mod console;
 mod sign;
 mod update;
 
@@ -10,9 +9,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use crate::cli::console::{Console, Purpose};
 use crate::process::failure::Failure;
 use crate::process::output::{self, Output, Table};
-use console::Console;
 
 /// Update, restart and describe devices with an image of sedge.
 #[derive(Debug, Args)]
@@ -62,7 +61,11 @@ struct One {
 
 impl One {
     fn console(&self) -> Result<Console, Failure> {
-        Console::of(&self.host, self.reach.command_config.as_deref())
+        Console::of(
+            Purpose::Device,
+            &self.host,
+            self.reach.command_config.as_deref(),
+        )
     }
 }
 
@@ -112,7 +115,7 @@ impl List {
         ];
         let mut table = Table::new(columns).with_dates(&["built_ms"]);
         for host in &self.host {
-            let console = Console::of(host, self.reach.command_config.as_deref())?;
+            let console = Console::of(Purpose::Device, host, self.reach.command_config.as_deref())?;
             let row = match console.get("/device") {
                 Ok(lines) => {
                     let mut of = read(&lines);

@@ -10,6 +10,7 @@ use sedge_protocol::plugin_records;
 
 use super::watched::Watched;
 use crate::cli::connect::Connect;
+use crate::cli::console::{Console, Purpose};
 use crate::cli::scrape::scrape;
 use crate::client::topics::Resource;
 use crate::client::{Client, plugins};
@@ -47,8 +48,13 @@ pub struct Dev {
     /// Name of the plugin [default: the directory's]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Address of the broker's console, whose metrics have the verdicts
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9644")]
+    /// Address of the broker's console, whose metrics have the verdicts; with https://, or if it
+    /// asks for a token, --command-config has ssl.truststore.location and sedge.console.token
+    #[arg(
+        long,
+        value_name = "[https://]HOST[:PORT]",
+        default_value = "127.0.0.1:9644"
+    )]
     console: String,
     #[command(flatten)]
     connect: Connect,
@@ -73,13 +79,16 @@ impl Dev {
         };
         plugin_records::check_name(&name)
             .map_err(|why| Failure::new(Exit::Usage, why).advise("name the plugin with --name"))?;
+        let command_config = self.connect.command_config();
+        let console = Console::of(Purpose::Metrics, &self.console, command_config)?;
         self.connect
-            .run(async |client| self.watch(&client, &name).await)
+            .run(async |client| self.watch(&client, &console, &name).await)
     }
 
-    async fn watch(&self, client: &Client, name: &str) -> Result<(), Failure> {
+    async fn watch(&self, client: &Client, console: &Console, name: &str) -> Result<(), Failure> {
         let mut seen = Watched::default();
-        let mut shown = None;
+        // From before the plugin is there, so that the first verdict counts.
+        let mut shown = show_counts(console, name, None).await?;
         loop {
             // Looked at before the build, so that a change during it is seen after it.
             let now = Watched::look(&self.directory).map_err(|error| {
@@ -92,7 +101,7 @@ impl Dev {
                     Err(failure) => output::note(format_args!("{failure}")),
                 }
             }
-            shown = self.show_counts(name, shown).await?;
+            shown = show_counts(console, name, shown).await?;
             Timer::after(WATCH_INTERVAL).await;
         }
     }
@@ -147,49 +156,49 @@ impl Dev {
             .await?;
         Ok(())
     }
+}
 
-    /// Prints how the counts have changed since `shown`. Returns the new ones.
-    async fn show_counts(
-        &self,
-        name: &str,
-        shown: Option<Counts>,
-    ) -> Result<Option<Counts>, Failure> {
-        let samples = match scrape(&self.console).await {
-            Ok(samples) => samples,
-            Err(failure) => {
-                // Once, and not every half second.
-                if shown != Some(Counts::default()) {
-                    output::note(format_args!("no verdicts: {failure}"));
-                }
-                return Ok(Some(Counts::default()));
+/// Prints how the counts have changed since `shown`. Returns the new ones.
+async fn show_counts(
+    console: &Console,
+    name: &str,
+    shown: Option<Counts>,
+) -> Result<Option<Counts>, Failure> {
+    let samples = match scrape(console).await {
+        Ok(samples) => samples,
+        Err(failure) => {
+            // Once, and not every half second.
+            if shown != Some(Counts::default()) {
+                output::note(format_args!("no verdicts: {failure}"));
             }
-        };
-        let verdict = |verdict: &str| {
-            format!("sedge_plugin_records_total{{plugin=\"{name}\",verdict=\"{verdict}\"}}")
-        };
-        let failure = |family: &str| format!("{family}{{plugin=\"{name}\"}}");
-        let names = VERDICTS.iter().map(|name| (*name, verdict(name)));
-        let failures = FAILURES
-            .iter()
-            .map(|(name, family)| (*name, failure(family)));
-        let mut counts = Counts::default();
-        let mut changes = Vec::new();
-        for (index, (label, sample)) in names.chain(failures).enumerate() {
-            let now = samples.get(&sample).copied().unwrap_or_default();
-            let before = shown.and_then(|shown| shown.get(index).copied());
-            let more = now - before.unwrap_or(now);
-            // A broker that starts anew counts from 0.
-            let more = if more < 0.0 { now } else { more };
-            if more > 0.0 {
-                changes.push(format!("{label} +{more}"));
-            }
-            if let Some(count) = counts.get_mut(index) {
-                *count = now;
-            }
+            return Ok(Some(Counts::default()));
         }
-        if !changes.is_empty() {
-            output::line(format_args!("{name}: {}", changes.join(", ")))?;
+    };
+    let verdict = |verdict: &str| {
+        format!("sedge_plugin_records_total{{plugin=\"{name}\",verdict=\"{verdict}\"}}")
+    };
+    let failure = |family: &str| format!("{family}{{plugin=\"{name}\"}}");
+    let names = VERDICTS.iter().map(|name| (*name, verdict(name)));
+    let failures = FAILURES
+        .iter()
+        .map(|(name, family)| (*name, failure(family)));
+    let mut counts = Counts::default();
+    let mut changes = Vec::new();
+    for (index, (label, sample)) in names.chain(failures).enumerate() {
+        let now = samples.get(&sample).copied().unwrap_or_default();
+        let before = shown.and_then(|shown| shown.get(index).copied());
+        let more = now - before.unwrap_or(now);
+        // A broker that starts anew counts from 0.
+        let more = if more < 0.0 { now } else { more };
+        if more > 0.0 {
+            changes.push(format!("{label} +{more}"));
         }
-        Ok(Some(counts))
+        if let Some(count) = counts.get_mut(index) {
+            *count = now;
+        }
     }
+    if !changes.is_empty() {
+        output::line(format_args!("{name}: {}", changes.join(", ")))?;
+    }
+    Ok(Some(counts))
 }

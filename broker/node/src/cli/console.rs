@@ -1,4 +1,4 @@
-//! Requests to the console of a device.
+//! Requests to a broker's console, with TLS and a token if need be.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,12 +21,39 @@ const PORT: u16 = 9644;
 /// Bytes that are written at once, so that each has its time.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The console of a device.
+/// The console of a broker.
 #[derive(Debug)]
 pub struct Console {
+    purpose: Purpose,
     address: String,
     config: ClientConfig,
     token: Option<Zeroizing<String>>,
+}
+
+/// What a command asks a console for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Updates and restarts of a device.
+    Device,
+    Metrics,
+}
+
+impl Purpose {
+    /// Returns the flag that has the address, and the scheme of an address without one.
+    const fn flag(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Device => ("--host", "https"),
+            Self::Metrics => ("--console", "http"),
+        }
+    }
+
+    /// Returns the keys of the tokens that serve, the best one first.
+    const fn tokens(self) -> &'static [&'static str] {
+        match self {
+            Self::Device => &[console::DEVICE_TOKEN],
+            Self::Metrics => &[console::METRICS_TOKEN, console::TOKEN],
+        }
+    }
 }
 
 /// An answer that is no page.
@@ -48,14 +75,20 @@ impl Console {
     ///
     /// # Errors
     /// The address or a property is invalid.
-    pub fn of(host: &str, command_config: Option<&Path>) -> Result<Self, Failure> {
-        let (scheme, address) = host.split_once("://").unwrap_or(("https", host));
+    pub fn of(
+        purpose: Purpose,
+        host: &str,
+        command_config: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let (flag, scheme) = purpose.flag();
+        let (scheme, address) = host.split_once("://").unwrap_or((scheme, host));
         let address = match split_address(address) {
             Some(_) => address.to_owned(),
             None => format!("{address}:{PORT}"),
         };
         if !["http", "https"].contains(&scheme) || split_address(&address).is_none() {
-            let what = format!("--host: `{host}` is not HOST:PORT or http://HOST:PORT");
+            let what =
+                format!("{flag}: `{host}` is not HOST:PORT, with http:// or https:// or not");
             return Err(Failure::new(Exit::Usage, what));
         }
         let wrong = |what: String| Failure::new(Exit::Config, format!("--command-config: {what}"));
@@ -63,7 +96,8 @@ impl Console {
             Some(path) => file::read_properties(path).map_err(|it| wrong(it.to_string()))?,
             None => BTreeMap::new(),
         };
-        let token = keys.remove(console::DEVICE_TOKEN).map(Zeroizing::new);
+        let mut tokens = purpose.tokens().iter();
+        let token = tokens.find_map(|key| keys.remove(*key));
         // The file may be that of other clients, whose logins a console does not know.
         keys.retain(|key, _| key.starts_with("ssl."));
         if scheme == "https" {
@@ -74,9 +108,10 @@ impl Console {
             .apply(&keys)
             .map_err(|error| wrong(error.to_string()))?;
         Ok(Self {
+            purpose,
             address,
             config,
-            token,
+            token: token.map(Zeroizing::new),
         })
     }
 
@@ -93,14 +128,26 @@ impl Console {
     /// # Errors
     /// The console cannot be reached, or refuses.
     pub fn send(&self, method: &str, path: &str, parts: &[&[u8]]) -> Result<String, Failure> {
-        let answer = async_io::block_on(self.ask(method, path, parts));
+        async_io::block_on(self.answer(method, path, parts))
+    }
+
+    /// Like [`Self::get`], for a command that waits for other things, too.
+    ///
+    /// # Errors
+    /// The console cannot be reached, or refuses.
+    pub async fn page(&self, path: &str) -> Result<String, Failure> {
+        self.answer("GET", path, &[]).await
+    }
+
+    async fn answer(&self, method: &str, path: &str, parts: &[&[u8]]) -> Result<String, Failure> {
+        let answer = self.ask(method, path, parts).await;
         let (status, text) = answer.map_err(|wrong| self.unreachable(&wrong))?;
         let said = text.trim_end().to_owned();
-        let key = console::DEVICE_TOKEN;
         match status {
             200 => Ok(text),
             401 => Err(Failure::new(Exit::Permission, said).advise(format!(
-                "write {key}=TOKEN into the file of --command-config, as in the device's sedge.toml"
+                "write {}=TOKEN into the file of --command-config, as in the broker's sedge.toml",
+                self.purpose.tokens().join("=TOKEN or ")
             ))),
             403 => Err(Failure::new(Exit::Permission, said)),
             409 | 413 => Err(Failure::new(Exit::Data, said)),
@@ -116,8 +163,12 @@ impl Console {
             Wrong::NoAnswer => "what answers there is no console".to_owned(),
         };
         let what = format!("the console at {} cannot be asked: {why}", self.address);
-        Failure::new(Exit::Unavailable, what)
-            .advise("sedge.console=https://0.0.0.0:9644 in the device's sedge.toml opens it")
+        let failure = Failure::new(Exit::Unavailable, what);
+        match self.purpose {
+            Purpose::Device => failure
+                .advise("sedge.console=https://0.0.0.0:9644 in the device's sedge.toml opens it"),
+            Purpose::Metrics => failure,
+        }
     }
 
     async fn ask(&self, method: &str, path: &str, parts: &[&[u8]]) -> Result<(u16, String), Wrong> {
@@ -190,7 +241,7 @@ mod tests {
     #[test]
     fn an_address_has_the_console_s_port_and_tls_if_it_says_nothing_else() {
         let check = |host: &str, address: &str, has_tls: bool| {
-            let console = Console::of(host, None).unwrap();
+            let console = Console::of(Purpose::Device, host, None).unwrap();
             assert_eq!(
                 (console.address.as_str(), console.config.tls.is_some()),
                 (address, has_tls)
@@ -201,8 +252,11 @@ mod tests {
         check("https://edge-7", "edge-7:9644", true);
         check("http://127.0.0.1:9644", "127.0.0.1:9644", false);
         for wrong in ["", "ftp://edge-7", "edge-7:0:1"] {
-            assert!(Console::of(wrong, None).is_err(), "{wrong}");
+            let wrong = Console::of(Purpose::Device, wrong, None);
+            assert!(wrong.is_err(), "{wrong:?}");
         }
+        let metrics = Console::of(Purpose::Metrics, "edge-7", None).unwrap();
+        assert!(metrics.config.tls.is_none());
     }
 
     #[test]
