@@ -3,6 +3,8 @@
 //! **Invariant:** decoding `n` bytes never holds more than [`PER_BYTE`] times `n` and
 //! [`BASE_BYTES`] at once. A length or a count that a peer invents must not become memory.
 
+#[cfg(feature = "plugins")]
+pub mod hostile;
 pub mod messages;
 pub mod round_trip;
 
@@ -56,10 +58,16 @@ unsafe impl GlobalAlloc for Counting {
 /// Runs `decode` on `input` and checks the invariant; `factor` relaxes it for a decoder that makes
 /// several copies.
 pub fn bounded<T>(input: &[u8], factor: usize, decode: impl FnOnce(&[u8]) -> T) -> T {
-    let limit = BASE_BYTES + input.len() * PER_BYTE * factor;
+    held_within(BASE_BYTES + input.len() * PER_BYTE * factor, || {
+        decode(input)
+    })
+}
+
+/// Runs `work`, which must not hold more than `bytes_max` of memory at once.
+pub fn held_within<T>(bytes_max: usize, work: impl FnOnce() -> T) -> T {
     HELD_BYTES.store(0, Ordering::Relaxed);
-    LIMIT_BYTES.store(limit, Ordering::Relaxed);
-    let decoded = decode(input);
+    LIMIT_BYTES.store(bytes_max, Ordering::Relaxed);
+    let done = work();
     LIMIT_BYTES.store(usize::MAX, Ordering::Relaxed);
-    decoded
+    done
 }
