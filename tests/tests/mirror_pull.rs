@@ -378,3 +378,48 @@ fn a_topic_that_was_created_again_upstream_is_not_mixed_with_the_earlier_one() {
     wire::delete_topic(&mut here, TOPIC);
     assert_eq!(pair.wait_here(TOPIC, &["A", "B", "C"]), [0, 1, 2]);
 }
+
+/// The plan is that of the real upstream, and changes nothing here.
+#[test]
+fn a_plan_says_what_the_link_would_copy() {
+    let directory = TempDir::new("pull-plan");
+    let there = Sedge::start(&directory.join("hq"), Options::default());
+    let mut at = Connection::open(&there.bootstrap());
+    wire::create_topic(&mut at, "commands.new", 2, &[("retention.ms", "86400001")]);
+    wire::create_topic(&mut at, "commands.own", 1, &[]);
+    for value in ["on", "off"] {
+        let batch = Batch::of(&[value.as_bytes().to_vec()]).encode();
+        assert_eq!(
+            wire::produce(&mut at, "commands.new", 1, &batch).error,
+            error::NONE
+        );
+    }
+    let here = Sedge::start(&directory.join("edge"), Options::default());
+    let mut at = Connection::open(&here.bootstrap());
+    wire::create_topic(&mut at, "commands.own", 1, &[]);
+    let mut command = Command::new(tools::sedge());
+    command.args(["mirror", "--bootstrap-server", &here.bootstrap()]);
+    command.args(["plan", "hq", "-o", "json", "--set", "direction=pull"]);
+    let servers = format!("bootstrap.servers={}", there.bootstrap());
+    command.args(["--set", &servers]);
+    command.args(["--set", "topics=commands.*,nothing"]);
+    let planned = Process::run("sedge mirror", &mut command, b"", limits::COMMAND);
+    let planned = tools::must(planned, "plan").stdout;
+    let plan: serde_json::Value = serde_json::from_str(&planned).expect("-o json is JSON");
+    let of = |topic: &str| {
+        let topics = plan["topics"].as_array().expect("topics").iter();
+        let found = topics.cloned().find(|row| row["topic"] == topic);
+        found.unwrap_or_else(|| panic!("{topic} in {plan}"))
+    };
+    let new = of("commands.new");
+    assert_eq!(new["action"], "create", "{plan}");
+    assert_eq!(new["records"], 2, "{plan}");
+    assert_eq!(new["partitions"], 2, "{plan}");
+    let notes = new["notes"].to_string();
+    assert!(notes.contains("retention.ms=86400001"), "{plan}");
+    let own = of("commands.own");
+    assert_eq!(own["action"], "refuse", "{plan}");
+    assert!(own["notes"].to_string().contains("no copy"), "{plan}");
+    assert_eq!(plan["unmatched"][0], "nothing", "{plan}");
+    assert!(!wire::topics(&mut at).contains_key("commands.new"));
+}

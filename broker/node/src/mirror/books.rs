@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::cursors::{Cursor, Origin};
-use super::groups::{GroupSync, Pair};
+use super::groups::Pair;
 use super::limits;
 use super::link::Link;
 
@@ -67,15 +67,9 @@ impl Link {
                 end: self.local.log.partition(*id).ok()?.high_watermark(),
             })
         });
-        self.groups.begin(GroupSync {
-            pairs: pairs.collect(),
-            local: self.local.clone(),
-            link: self.config.name.clone(),
-            client: self.client.clone(),
-            groups: self.config.groups.clone(),
-            metrics: Arc::clone(&self.metrics),
-            is_copy: false,
-        });
+        let (local, client) = (&self.local, &self.client);
+        self.groups
+            .begin(&self.config, local, client, &self.metrics, pairs.collect());
     }
 
     /// Adopts cursors that were moved from outside, by `sedge mirror skip` or Kafka's tools.

@@ -22,7 +22,7 @@ use sedge_protocol::kafka::KafkaUuid;
 
 use crate::client::groups::{CommittedOffset, CommittedOffsets};
 use crate::client::{Client, Error};
-use crate::config::GroupSelection;
+use crate::config::{Direction, GroupSelection, LinkConfig};
 use crate::metrics::LinkMetrics;
 
 use super::cursors::write;
@@ -69,23 +69,39 @@ impl Groups {
         self.next.is_none_or(|next| next <= Instant::now())
     }
 
-    pub fn begin(&mut self, sync: GroupSync) {
-        self.next = Some(Instant::now() + sync.groups.every);
-        let runtime = sync.local.runtime.clone();
-        self.task = Some(runtime.spawn(sync.run()));
+    /// Begins a comparison of all groups.
+    pub fn begin(
+        &mut self,
+        config: &LinkConfig,
+        local: &Local,
+        client: &Client,
+        metrics: &Arc<LinkMetrics>,
+        pairs: Vec<Pair>,
+    ) {
+        let sync = GroupSync {
+            local: local.clone(),
+            link: config.name.clone(),
+            client: client.clone(),
+            groups: config.groups.clone(),
+            metrics: Arc::clone(metrics),
+            pairs,
+            is_copy: config.direction == Direction::Pull,
+        };
+        self.next = Some(Instant::now() + config.groups.every);
+        self.task = Some(local.runtime.spawn(sync.run()));
     }
 }
 
 /// One comparison of all groups.
-pub(super) struct GroupSync {
-    pub local: Local,
-    pub link: String,
-    pub client: Client,
-    pub groups: GroupSelection,
-    pub metrics: Arc<LinkMetrics>,
-    pub pairs: Vec<Pair>,
+struct GroupSync {
+    local: Local,
+    link: String,
+    client: Client,
+    groups: GroupSelection,
+    metrics: Arc<LinkMetrics>,
+    pairs: Vec<Pair>,
     /// Whether offsets are the same on both sides.
-    pub is_copy: bool,
+    is_copy: bool,
 }
 
 /// Why groups cannot be kept in step.
@@ -121,7 +137,7 @@ type Here = Vec<OffsetToCommit>;
 
 impl GroupSync {
     /// Compares the groups, and commits on the side that is behind.
-    pub async fn run(self) -> Result<(), SyncError> {
+    async fn run(self) -> Result<(), SyncError> {
         let there = self.client.list_groups().await?;
         let there = there.into_iter().map(|group| group.name);
         let here: Vec<String> = self.local.groups.with(|groups| {

@@ -157,9 +157,14 @@ pub struct Local {
 pub async fn plan(local: &Local, mut config: LinkConfig) -> String {
     config.identify(&local.cluster_id);
     let (_, stopping) = async_channel::bounded(1);
-    let link = link::Link::new(local.clone(), config, Arc::default(), stopping);
     // A task of its own, as a link is: the future is too large for a request's.
-    let plan = local.runtime.spawn(Box::pin(link.plan()));
+    let plan = if config.direction == Direction::Pull {
+        let link = pull::Pull::new(local.clone(), config, Arc::default(), stopping);
+        local.runtime.spawn(Box::pin(link.plan()))
+    } else {
+        let link = link::Link::new(local.clone(), config, Arc::default(), stopping);
+        local.runtime.spawn(Box::pin(link.plan()))
+    };
     plan.await.to_string()
 }
 

@@ -47,8 +47,10 @@ pub async fn plan(client: &Client, link: &str, keys: &Keys, output: Output) -> R
 }
 
 fn print(link: &str, plan: &Value) -> Result<(), Failure> {
+    let is_pull = plan["direction"] == "pull";
     if let Some(cluster) = plan["upstream"].as_str() {
-        output::line(format_args!("link {link}, to cluster {cluster}"))?;
+        let way = if is_pull { "from" } else { "to" };
+        output::line(format_args!("link {link}, {way} cluster {cluster}"))?;
     }
     let mut table = Table::new(&[
         "topic",
@@ -83,7 +85,8 @@ fn print(link: &str, plan: &Value) -> Result<(), Failure> {
     }
     for pattern in plan["unmatched"].as_array().into_iter().flatten() {
         let pattern = pattern.as_str().unwrap_or_default();
-        output::line(format_args!("no topic here matches {pattern}"))?;
+        let side = if is_pull { "upstream" } else { "here" };
+        output::line(format_args!("no topic {side} matches {pattern}"))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use sedge_protocol::ErrorCode;
 
 use super::Request;
 use crate::config::keys::split_mirror;
-use crate::config::{Direction, Value, at_run_time};
+use crate::config::{Value, at_run_time};
 use crate::handlers::Refusal;
 use crate::mirror::{self, PAUSED_KEY};
 
@@ -115,10 +115,6 @@ impl Request {
             let read = blocking::unblock(move || at_run_time(&name, &keys)).await;
             read.map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?
         };
-        if config.direction == Direction::Pull {
-            let why = "A pull link has no plan: what it copies is new here, or waits and says why.";
-            return Err(Refusal::new(ErrorCode::InvalidRequest, why.to_owned()));
-        }
         Ok(mirror::plan(&broker.local(), config).await)
     }
 }

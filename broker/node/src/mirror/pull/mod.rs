@@ -8,6 +8,7 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `configs` | the configuration of the topics here |
+//! | `plan` | what a link would do |
 //! | `topics` | the topics here: created, grown, and told apart from others of their names |
 //! | `source` | one upstream partition: where it is read, and why it waits |
 //!
@@ -15,6 +16,7 @@
 //! upstream topic's id.
 
 mod configs;
+mod plan;
 mod source;
 mod topics;
 
@@ -27,6 +29,7 @@ use async_io::Timer;
 use event_listener::EventListener;
 use futures_lite::FutureExt;
 use sedge_core::backoff::Backoff;
+use sedge_core::mirror::Pace;
 use sedge_core::mirror::pull::{self, Bounds};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::Offset;
@@ -41,7 +44,7 @@ use crate::config::LinkConfig;
 use crate::metrics::{Failure, Figures, Holds, LinkMetrics, LinkState, Progress};
 use crate::writer::Copied;
 
-use super::groups::{GroupSync, Groups, Pair};
+use super::groups::{Groups, Pair};
 use super::pause::Pause;
 use super::{Local, limits};
 use source::Source;
@@ -68,6 +71,8 @@ pub struct Pull {
     /// Copies whose configuration cannot be kept in step, with the reasons.
     notes: BTreeMap<String, String>,
     groups: Groups,
+    /// In records, and in bytes.
+    paces: (Pace, Pace),
     /// When the configurations are compared again.
     configs_at: Instant,
     /// Reason why the link copies nothing at all.
@@ -99,6 +104,7 @@ impl Pull {
             refused: BTreeMap::new(),
             notes: BTreeMap::new(),
             groups: Groups::default(),
+            paces: <(Pace, Pace)>::default(),
             configs_at: Instant::now(),
             idle: None,
             told: BTreeMap::new(),
@@ -224,15 +230,9 @@ impl Pull {
             index: *index,
             end: source.next,
         });
-        self.groups.begin(GroupSync {
-            pairs: pairs.collect(),
-            local: self.local.clone(),
-            link: self.config.name.clone(),
-            client: self.client.clone(),
-            groups: self.config.groups.clone(),
-            metrics: Arc::clone(&self.metrics),
-            is_copy: true,
-        });
+        let (local, client) = (&self.local, &self.client);
+        self.groups
+            .begin(&self.config, local, client, &self.metrics, pairs.collect());
     }
 
     /// Sends a fetch to each broker that has none and leads a partition that is ready.
@@ -388,20 +388,26 @@ impl Pull {
                 .batches
                 .iter()
                 .map(sedge_protocol::batch::Batch::bytes);
+            let newest = copied.batches.iter();
+            let newest_ms = newest.map(|batch| batch.header.max_timestamp()).max();
             (
                 records.map(|n| n.max(0) as u64).sum::<u64>(),
                 bytes.sum::<usize>() as u64,
+                newest_ms.unwrap_or(-1),
             )
         });
-        let counts: Vec<(u64, u64)> = counts.collect();
+        let counts: Vec<(u64, u64, i64)> = counts.collect();
         let ends = self.local.writer.copy(copies).await?;
-        for ((end, (place, next)), (records, bytes)) in ends.into_iter().zip(moved).zip(counts) {
+        for ((end, (place, next)), (records, bytes, newest_ms)) in
+            ends.into_iter().zip(moved).zip(counts)
+        {
             let Some(source) = self.sources.get_mut(&place) else {
                 continue;
             };
             match end {
                 Ok(_) => {
                     source.next = next;
+                    source.see(records, bytes, newest_ms);
                     source.succeed();
                     self.metrics.received_records.add(records);
                     self.metrics.received_bytes.add(bytes);
@@ -472,19 +478,29 @@ impl Pull {
     }
 
     /// Returns the lag of the link and of its topics, the largest first.
-    fn progress(&self) -> Progress {
-        let mut by_topic: BTreeMap<&str, i64> = BTreeMap::new();
+    fn progress(&mut self) -> Progress {
+        let now = self.local.log.clock.now();
+        let mut link = Figures::default();
+        let mut by_topic: BTreeMap<&str, Figures> = BTreeMap::new();
         for ((topic, _), source) in &self.sources {
-            *by_topic.entry(topic).or_default() += source.lag();
+            let of_topic = by_topic.entry(topic).or_default();
+            for figures in [of_topic, &mut link] {
+                figures.lag_records += source.lag();
+                figures.lag_bytes += source.lag_bytes();
+                figures.lag_ms = figures.lag_ms.max(source.lag_ms(now.wall_ms));
+            }
         }
-        let of = |lag_records: i64| Figures {
-            lag_records,
-            ..Figures::default()
-        };
-        let link = of(by_topic.values().sum());
+        let (records, bytes) = (&mut self.paces.0, &mut self.paces.1);
+        let received = &self.metrics.received_records;
+        records.see(now.monotonic_ms, received.get(), link.lag_records);
+        let received = &self.metrics.received_bytes;
+        bytes.see(now.monotonic_ms, received.get(), link.lag_bytes);
+        link.records_per_s = records.sent_per_s();
+        link.bytes_per_s = bytes.sent_per_s();
+        link.catches_up_in_s = records.catches_up_in_s();
         let topics = by_topic.into_iter();
         let mut topics: Vec<_> = topics
-            .map(|(name, lag)| (name.to_owned(), of(lag)))
+            .map(|(name, figures)| (name.to_owned(), figures))
             .collect();
         topics.sort_by_key(|(_, figures)| std::cmp::Reverse(figures.lag_records));
         Progress { link, topics }
@@ -492,7 +508,8 @@ impl Pull {
 
     /// Updates the metrics, and logs each reason to wait once.
     fn report(&mut self) {
-        self.metrics.set_progress(self.progress());
+        let progress = self.progress();
+        self.metrics.set_progress(progress);
         let waiting = self.sources.iter().filter_map(|((topic, index), source)| {
             let why = source.why.clone()?;
             Some((format!("{topic}-{index} at {}", source.next), why))

@@ -26,6 +26,10 @@ pub struct Source {
     pub why: Option<String>,
     /// The end upstream, as last told.
     end: Offset,
+    /// Timestamp of the newest record here, ms.
+    newest_ms: Option<i64>,
+    /// Records and bytes here, from which the bytes of others are estimated.
+    here: (u64, u64),
     ready_at: Option<Instant>,
     backoff: Backoff,
 }
@@ -45,6 +49,8 @@ impl Source {
             next,
             why: None,
             end: next,
+            newest_ms: None,
+            here: (0, 0),
             ready_at: None,
             backoff: Backoff::new(ms(limits::PULL_BACKOFF), ms(limits::RECHECK_EVERY)),
         }
@@ -62,6 +68,27 @@ impl Source {
     /// Returns the offsets that are upstream and not here.
     pub fn lag(&self) -> i64 {
         (self.end.get() - self.next.get()).max(0)
+    }
+
+    /// Takes note of records that are here.
+    pub fn see(&mut self, records: u64, bytes: u64, newest_ms: i64) {
+        self.here.0 += records;
+        self.here.1 += bytes;
+        self.newest_ms = self.newest_ms.max(Some(newest_ms));
+    }
+
+    /// Returns the bytes of what is not here, if its records are as large as those that are.
+    pub fn lag_bytes(&self) -> i64 {
+        let (records, bytes) = self.here;
+        let lag = i128::from(self.lag()) * i128::from(bytes);
+        i64::try_from(lag / i128::from(records.max(1))).unwrap_or(i64::MAX)
+    }
+
+    /// Returns how old the newest record here is, if there are later ones upstream: what is not
+    /// here is no older.
+    pub fn lag_ms(&self, wall_ms: i64) -> i64 {
+        let newest_ms = self.newest_ms.filter(|_| self.lag() > 0);
+        newest_ms.map_or(0, |newest_ms| (wall_ms - newest_ms).max(0))
     }
 
     /// Makes the partition wait, longer each time.

@@ -18,7 +18,7 @@ use crate::mirror::pause::Pause;
 use crate::writer::Stopped;
 
 /// Reason why a topic is not copied, or why the link stops.
-enum NotCopied {
+pub(super) enum NotCopied {
     Why(String),
     Stopped,
 }
@@ -68,31 +68,12 @@ impl Pull {
 
     /// Finds the upstream's topics, and creates those that are not here.
     pub(super) async fn match_topics(&mut self) -> Result<(), Pause> {
-        let upstream = self.client.describe_all().await?;
-        let cluster = upstream.cluster_id.unwrap_or_default();
-        if cluster == self.local.cluster_id {
-            return Err(Error::Itself.into());
-        }
-        let selected = upstream.topics.into_iter().filter(|(name, topic)| {
-            let selection = &self.config.selection;
-            let is_taken = if name == PLUGINS_TOPIC {
-                // Plugins come from an upstream only if the link asks for them by this name.
-                selection.names(name)
-            } else {
-                !topic.internal && selection.takes(name)
-            };
-            is_taken && topic.error == ErrorCode::None
-        });
-        let selected: BTreeMap<String, TopicMetadata> = selected.collect();
-        let names: Vec<&str> = selected.keys().map(String::as_str).collect();
-        // The client keeps the leaders of the topics that were asked for by name.
-        self.client.refresh(&names).await?;
+        let (cluster, selected, _) = self.selected().await?;
         let mut before = std::mem::take(&mut self.sources);
         self.refused.clear();
         let mut copies = Vec::new();
         for (name, there) in &selected {
-            let link = &self.config.name;
-            let source = format!("{link}/{cluster}/{}", there.id);
+            let source = self.source_of(&cluster, there);
             match self.match_topic(name, there, &source, &cluster).await {
                 Ok(topic) => {
                     self.open(&topic, there, &mut before);
@@ -110,6 +91,40 @@ impl Pull {
                 .to_owned()
         });
         Ok(())
+    }
+
+    /// Returns the upstream's cluster id, the topics there that the link copies, and the patterns
+    /// that match none.
+    pub(super) async fn selected(
+        &self,
+    ) -> Result<(String, BTreeMap<String, TopicMetadata>, Vec<String>), Error> {
+        let upstream = self.client.describe_all().await?;
+        let cluster = upstream.cluster_id.unwrap_or_default();
+        if cluster == self.local.cluster_id {
+            return Err(Error::Itself);
+        }
+        let selection = &self.config.selection;
+        let names: Vec<&str> = upstream.topics.keys().map(String::as_str).collect();
+        let unmatched = selection.unmatched(&names);
+        let selected = upstream.topics.into_iter().filter(|(name, topic)| {
+            let is_taken = if name == PLUGINS_TOPIC {
+                // Plugins come from an upstream only if the link asks for them by this name.
+                selection.names(name)
+            } else {
+                !topic.internal && selection.takes(name)
+            };
+            is_taken && topic.error == ErrorCode::None
+        });
+        let selected: BTreeMap<String, TopicMetadata> = selected.collect();
+        let names: Vec<&str> = selected.keys().map(String::as_str).collect();
+        // The client keeps the leaders of the topics that were asked for by name.
+        self.client.refresh(&names).await?;
+        Ok((cluster, selected, unmatched))
+    }
+
+    /// Returns the `sedge.mirror.source` of the copy of a topic.
+    pub(super) fn source_of(&self, cluster: &str, there: &TopicMetadata) -> String {
+        format!("{}/{cluster}/{}", self.config.name, there.id)
     }
 
     /// Opens the partitions of a topic. Those that were open stay as they are.
@@ -134,7 +149,12 @@ impl Pull {
             match self.local.log.partition(id) {
                 Ok(partition) => {
                     let end = partition.high_watermark();
-                    let source = Source::new(id, Arc::clone(topic), there.id, end);
+                    let mut source = Source::new(id, Arc::clone(topic), there.id, end);
+                    for slice in self.local.log.store.slices(id).unwrap_or_default() {
+                        let records = slice.next_offset.get() - slice.first_offset.get();
+                        let records = records.max(0).unsigned_abs();
+                        source.see(records, slice.bytes, slice.max_timestamp);
+                    }
                     self.sources.insert(place, source);
                 }
                 Err(error) => {
@@ -224,13 +244,13 @@ impl Pull {
         Ok(())
     }
 
-    fn here(&self, name: &str) -> Option<Arc<Topic>> {
+    pub(super) fn here(&self, name: &str) -> Option<Arc<Topic>> {
         self.local.log.metadata.load().topic(name).cloned()
     }
 
     /// Returns the configuration of a new topic, with the clusters that its records come from. An
     /// upstream that does not tell its configuration leaves the broker's own.
-    async fn configs(
+    pub(super) async fn configs(
         &self,
         name: &str,
         source: &str,
@@ -269,8 +289,13 @@ fn unknown(link: &str) -> String {
     format!("{link}/")
 }
 
+/// Returns whether a topic was created by `topics.create` of the link, and copies none yet.
+pub(super) fn is_declared(source: &str, link: &str) -> bool {
+    source == unknown(link)
+}
+
 /// Says why a topic here is not the copy of `source`, and what to do.
-fn other(name: &str, is_of: &str, source: &str) -> String {
+pub(super) fn other(name: &str, is_of: &str, source: &str) -> String {
     if is_of.is_empty() && name == PLUGINS_TOPIC {
         return "plugins were deployed here before the link began; take the topic out of the \
                 link's topics, or begin with a new data directory"
