@@ -19,6 +19,8 @@ use crate::{limits, mirror_maker, proc};
 const RECORD_BYTES: usize = 1 << 10;
 const BATCH_RECORDS: usize = 64;
 const PARTITIONS: i32 = 4;
+/// A link copies so many times as much as MirrorMaker 2, to take as long.
+const LINK_TIMES: u64 = 5;
 
 /// What copies in a cell, with further keys of the link.
 const COPIERS: [(&str, Option<&str>); 4] = [
@@ -209,7 +211,8 @@ fn catch_up(centre: &Centre, topic: &str, link: Option<&str>, mb: u64) -> Caught
     std::io::Write::write_all(&mut encoder, &plain.payload).expect("a Vec takes everything");
     let payload = encoder.finish().expect("a Vec takes everything");
     let batch = plain.compressed(Codec::Lz4, payload).encode();
-    let count = (mb << 20) / (BATCH_RECORDS * RECORD_BYTES) as u64;
+    let times = link.map_or(1, |_| LINK_TIMES);
+    let count = times * (mb << 20) / (BATCH_RECORDS * RECORD_BYTES) as u64;
     let mut copier = Copier::start(centre, topic, link, |here| {
         for number in 0..count {
             let partition = (number % PARTITIONS as u64) as i32;
@@ -223,6 +226,11 @@ fn catch_up(centre: &Centre, topic: &str, link: Option<&str>, mb: u64) -> Caught
     let mut there = Connection::open(&centre.kafka.bootstrap());
     let first = copier.arrived(&mut there);
     let all = count as usize * BATCH_RECORDS;
+    let is_early = first < all as i64 / 2;
+    assert!(
+        is_early,
+        "half of the backlog was copied before it was looked at: give a larger --mb"
+    );
     copier.wait(centre, all);
     let took = began.elapsed().as_secs_f64();
     let cpu = proc::cpu(pid).saturating_sub(cpu).as_secs_f64();

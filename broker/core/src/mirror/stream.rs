@@ -290,6 +290,9 @@ impl Stream {
                 self.placed.push(placed);
             }
         }
+        if self.acked.is_empty() {
+            self.acked = BTreeMap::new();
+        }
         let over = self.placed.len().saturating_sub(PLACED_MAX);
         if let (Some(first), Some(last)) = (self.placed.first(), self.placed.get(over))
             && over > 0
@@ -378,6 +381,10 @@ impl Stream {
             self.floor = there.or(self.floor);
             self.in_flight.pop_front();
             self.oldest_timestamp = self.in_flight.front().map(|sent| sent.max_timestamp);
+        }
+        if self.in_flight.is_empty() {
+            // Most partitions of a link are idle.
+            self.in_flight = VecDeque::new();
         }
         passed
     }

@@ -45,8 +45,6 @@ impl fmt::Display for Endpoint {
 pub struct PartitionMetadata {
     pub leader: Option<i32>,
     pub leader_epoch: i32,
-    pub replicas: Vec<i32>,
-    pub isr: Vec<i32>,
 }
 
 /// One topic's entry in the metadata; `error` is `None` (the code) if the topic exists.
@@ -85,8 +83,6 @@ impl Metadata {
                 let entry = PartitionMetadata {
                     leader: Some(partition.leader_id).filter(|id| *id >= 0),
                     leader_epoch: partition.leader_epoch,
-                    replicas: partition.replica_nodes,
-                    isr: partition.isr_nodes,
                 };
                 (partition.partition_index, entry)
             });

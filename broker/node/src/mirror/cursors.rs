@@ -17,6 +17,7 @@ use sedge_core::groups::Committer;
 use sedge_core::metadata::Image;
 use sedge_core::mirror::CopiedConfigs;
 use sedge_core::offsets::OffsetToCommit;
+use sedge_core::partitioner::murmur2;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::coordinator::OffsetValue;
 use sedge_protocol::ids::{Offset, PartitionIndex};
@@ -99,8 +100,8 @@ pub(super) struct Cursor {
 pub(super) struct Cursors {
     local: Local,
     group: String,
-    /// Offset and metadata of each cursor as this link last wrote or saw it.
-    seen: BTreeMap<(String, i32), (Offset, String)>,
+    /// Offset, and hash of the metadata, of each cursor as this link last wrote or saw it.
+    seen: BTreeMap<(String, i32), (Offset, u32)>,
 }
 
 impl Cursors {
@@ -128,7 +129,7 @@ impl Cursors {
             let saved = groups
                 .offsets()
                 .find(&self.group, topic, PartitionIndex(index))?;
-            Some((saved.offset, saved.metadata.clone()))
+            Some((saved.offset, hash(&saved.metadata)))
         });
         if let Some(saved) = saved {
             self.seen.insert((topic.to_owned(), index), saved);
@@ -141,7 +142,7 @@ impl Cursors {
         let moved: Vec<(String, i32, OffsetValue)> = self.local.groups.with(|groups| {
             let is_moved = |topic: &str, index: PartitionIndex, saved: &OffsetValue| {
                 let known = seen.get(&(topic.to_owned(), index.get()));
-                known.is_none_or(|known| known.0 != saved.offset || known.1 != saved.metadata)
+                known.is_none_or(|known| *known != (saved.offset, hash(&saved.metadata)))
             };
             let all = groups.offsets().of_group(group);
             all.filter(|(topic, index, saved)| is_moved(topic, *index, saved))
@@ -153,7 +154,7 @@ impl Cursors {
             let origin = Origin::of(&saved);
             let offset = saved.offset;
             self.seen
-                .insert((topic.clone(), index), (offset, saved.metadata));
+                .insert((topic.clone(), index), (offset, hash(&saved.metadata)));
             cursors.push(Cursor {
                 topic,
                 topic_id: saved.topic_id.unwrap_or(KafkaUuid::ZERO),
@@ -177,7 +178,7 @@ impl Cursors {
         let results = self.write(offsets).await?;
         for (cursor, result) in cursors.into_iter().zip(&results) {
             if result.is_ok() {
-                let saved = (cursor.offset, cursor.origin.write());
+                let saved = (cursor.offset, hash(&cursor.origin.write()));
                 self.seen.insert((cursor.topic, cursor.index), saved);
             }
         }
@@ -221,6 +222,11 @@ impl Cursors {
     ) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
         write(&self.local, &self.group, offsets).await
     }
+}
+
+/// Tells metadata of a cursor apart, in less memory.
+fn hash(metadata: &str) -> u32 {
+    murmur2(metadata.as_bytes())
 }
 
 /// Commits offsets of a group. Returns each one's result, when the accepted ones are durable.
