@@ -5,6 +5,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::records::Compression;
 
 use super::BATCHES_IN_FLIGHT_MAX;
+use super::spread::{Spread, Target};
 use crate::backoff::Backoff;
 
 /// Bounds of a link's memory and waits.
@@ -62,12 +63,17 @@ pub struct Read {
     pub apart_until: Offset,
     /// Batches whose records are older than this timestamp are left out.
     pub late_before: Option<i64>,
+    /// Where the records go, if not all of them go to one partition: [`Prepared::spread`] splits
+    /// the batches.
+    ///
+    /// [`Prepared::spread`]: super::Prepared::spread
+    pub spread: Option<Spread>,
     /// The ends of batches that the upstream may have under the sequences to come, rising: each
     /// of them is sent again with the same records.
     pub ends: [Option<Offset>; BATCHES_IN_FLIGHT_MAX],
 }
 
-/// A batch to send to the partition's upstream twin, behind all that came out before it.
+/// A batch to send to `target`, behind all that came out before it.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     pub partition: PartitionId,
@@ -75,6 +81,7 @@ pub struct Outgoing {
     /// The offset in the local log; it names the batch in [`Link::handle_outcome`]. A joined batch
     /// has the offset of its first record.
     pub base: Offset,
+    pub target: Target,
     pub batch: Batch,
 }
 

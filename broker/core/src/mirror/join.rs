@@ -79,7 +79,8 @@ pub fn pack(read: &Read, batches: impl IntoIterator<Item = Batch>) -> Vec<Prepar
 pub fn stays(read: &Read, batch: &Batch) -> bool {
     let is_packed = may_join(read, batch)
         || (batch.header.compression() == 0 && read.packing.compression.is_some());
-    is_passed_by(batch) || is_late(read, batch) || (!is_packed && is_fit(&batch.header))
+    let is_changed = is_packed || read.spread.is_some() || !is_fit(&batch.header);
+    is_passed_by(batch) || is_late(read, batch) || !is_changed
 }
 
 fn is_late(read: &Read, batch: &Batch) -> bool {
@@ -167,6 +168,7 @@ impl Run {
                 leader_epoch: last.header.leader_epoch(),
                 max_timestamp: first.header.max_timestamp(),
                 batch: Some(Ok(batch)),
+                parts: Vec::new(),
                 is_joined,
                 late: 0,
             });

@@ -17,7 +17,8 @@ use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
 
 use super::budget::{Meter, Priority};
 use super::exchange::{Counts, Limits, Outgoing, Position, Read};
-use super::stamp::{Prepared, stamp};
+use super::spread::{Spread, Target};
+use super::stamp::{Prepared, advance, stamp};
 use super::stream::{Hold, Moved, Sent, Stream};
 use super::verdict::Trouble;
 use super::window::Window;
@@ -39,6 +40,8 @@ pub struct Link {
     dirty: BTreeSet<PartitionId>,
     last_read: Option<PartitionId>,
     producer: Option<(ProducerId, ProducerEpoch)>,
+    /// The next sequences of this epoch in partitions upstream that get records of several.
+    sequences: BTreeMap<Target, i32>,
     bytes_in_flight: usize,
     counts: Counts,
     /// `None` if the link sends at least once.
@@ -66,6 +69,7 @@ impl Link {
             dirty: BTreeSet::new(),
             last_read: None,
             producer: None,
+            sequences: BTreeMap::new(),
             bytes_in_flight: 0,
             counts: Counts {
                 sent_records: 0,
@@ -120,6 +124,18 @@ impl Link {
     #[must_use]
     pub fn cursor(&self, partition: PartitionId) -> Option<Offset> {
         self.streams.get(&partition).map(|stream| stream.settled)
+    }
+
+    /// Returns the cursor with the leader epoch of the last record below, if that is known.
+    #[must_use]
+    pub fn settled(&self, partition: PartitionId) -> Option<Cursor> {
+        let stream = self.streams.get(&partition)?;
+        let is_known = stream.cursor == stream.settled;
+        Some(Cursor {
+            partition,
+            offset: stream.settled,
+            leader_epoch: stream.leader_epoch.filter(|_| is_known),
+        })
     }
 
     /// Returns the number of local records that are not upstream.
@@ -249,6 +265,23 @@ impl Link {
         skipped
     }
 
+    /// Sets where the records of a partition go: to the partitions of a topic upstream, or to its
+    /// twin. A link without transactions cannot spread.
+    pub fn spread(&mut self, partition: PartitionId, spread: Option<Spread>) {
+        let stream = self.streams.get(&partition);
+        if stream.is_none_or(|stream| stream.spread == spread) {
+            return;
+        }
+        assert!(spread.is_none() || self.transactions.is_some());
+        // What was read is for other partitions, and under their sequences.
+        self.retire_producer(partition);
+        if let Some(stream) = self.streams.get_mut(&partition) {
+            self.bytes_in_flight -= stream.go_back();
+            stream.spread = spread;
+        }
+        self.settle(partition);
+    }
+
     /// Begins again with a new upstream partition: everything from the cursor on is sent to that
     /// one.
     pub fn begin_again(&mut self, partition: PartitionId) {
@@ -370,6 +403,7 @@ impl Link {
                 batches_max,
                 packing,
                 apart_until: stream.apart_until,
+                spread: stream.spread,
                 late_before: late_before.filter(|_| ends.iter().all(Option::is_none)),
                 ends,
             });
@@ -415,19 +449,35 @@ impl Link {
                     break;
                 }
             };
+            let spread = stream.spread.filter(|_| batch.is_some());
+            let parts = match (spread, batch) {
+                (Some(spread), _) => {
+                    let parts = prepared.parts.into_iter();
+                    let part = |(index, part)| (spread.target(index), part);
+                    parts.map(part).collect()
+                }
+                (None, Some(batch)) => Vec::from([(Target::Twin(read.partition), batch)]),
+                (None, None) => Vec::new(),
+            };
+            if spread.is_some() && parts.is_empty() {
+                // The caller has not split the batch.
+                break;
+            }
+            let count = |(_, part): &(Target, Batch)| part.header.record_count();
             let sent = Sent {
                 base: prepared.base,
                 next: prepared.next,
-                bytes: batch.as_ref().map_or(0, Batch::bytes),
+                bytes: parts.iter().map(|(_, part)| part.bytes()).sum(),
                 sequence: 0,
-                count: batch.as_ref().map_or(0, |it| it.header.record_count()),
+                count: parts.iter().map(count).sum(),
                 leader_epoch: prepared.leader_epoch,
                 max_timestamp: prepared.max_timestamp,
                 is_joined: prepared.is_joined,
                 late: prepared.late,
                 read_ms: now_ms,
                 is_resent: false,
-                done: batch.is_none(),
+                done: parts.is_empty(),
+                parts_left: parts.len(),
                 there: None,
             };
             let Some(sent) = stream.push(sent) else {
@@ -435,22 +485,31 @@ impl Link {
                 break;
             };
             self.bytes_in_flight += sent.bytes;
-            if batch.is_some() {
+            if !parts.is_empty() {
                 stream.batch_bytes = sent.bytes;
             }
             if let Some(transactions) = &mut self.transactions {
                 transactions.handle_read(sent.bytes);
             }
-            if let Some(meter) = self.meter.as_mut().filter(|_| batch.is_some()) {
+            if let Some(meter) = self.meter.as_mut().filter(|_| !parts.is_empty()) {
                 meter.spend(sent.bytes, now_ms);
             }
-            if let Some(mut batch) = batch {
+            for (target, mut batch) in parts {
+                let sequence = match target {
+                    Target::Twin(_) => sent.sequence,
+                    Target::Of { .. } => {
+                        let next = self.sequences.entry(target).or_default();
+                        let after = advance(*next, batch.header.record_count());
+                        core::mem::replace(next, after)
+                    }
+                };
                 let is_transactional = self.transactions.is_some();
-                stamp(&mut batch, producer, sent.sequence, is_transactional);
+                stamp(&mut batch, producer, sequence, is_transactional);
                 outgoing.push(Outgoing {
                     partition: read.partition,
                     generation: read.generation,
                     base: sent.base,
+                    target,
                     batch,
                 });
             }

@@ -37,6 +37,8 @@ pub struct Prepared {
     /// `None` for a batch that is skipped: a control batch, which belongs to the local log only, or
     /// one of which compaction left no record.
     pub(super) batch: Option<Result<Batch, StampError>>,
+    /// What the batch becomes, by the partitions upstream, if its records are spread.
+    pub(super) parts: Vec<(i32, Batch)>,
     /// The batch has the records of several stored ones.
     pub(super) is_joined: bool,
     /// Records that are left out because they are late.
@@ -66,6 +68,7 @@ impl Prepared {
             leader_epoch: header.leader_epoch(),
             max_timestamp: header.max_timestamp(),
             batch: None,
+            parts: Vec::new(),
             is_joined: false,
             late: 0,
         }

@@ -9,6 +9,7 @@ use super::budget::Class;
 use super::exchange::{Limits, Packing};
 use super::join::JOINED_BYTES_MIN;
 use super::offsets::{PLACED_MAX, Placed};
+use super::spread::Spread;
 use super::stamp::advance;
 use super::verdict::Trouble;
 use super::{BATCHES_IN_FLIGHT_MAX, FAILURES_MIN, PRODUCER_IDLE_MS};
@@ -43,6 +44,8 @@ pub(super) struct Sent {
     /// The batch was sent before under the same sequence.
     pub is_resent: bool,
     pub done: bool,
+    /// Batches that this one became and that are not acknowledged.
+    pub parts_left: usize,
     /// The upstream offset of the first record, once acknowledged, if the upstream reports it. The
     /// other records of `base..next` follow without holes, also those of a joined batch.
     pub there: Option<Offset>,
@@ -94,6 +97,8 @@ pub(super) struct Stream {
     /// Bytes of the batch that was sent last; 0 if there was none.
     pub batch_bytes: usize,
     pub class: Class,
+    /// Where the records go, if not all of them go to one partition.
+    pub spread: Option<Spread>,
     /// Records below this offset are sent in batches as they are stored.
     pub apart_until: Offset,
     pub committed: Option<Offset>,
@@ -151,6 +156,7 @@ impl Stream {
             packing: limits.packing,
             batch_bytes: 0,
             class: Class::default(),
+            spread: None,
             apart_until: Offset::ZERO,
             committed,
             in_flight: VecDeque::new(),
@@ -260,11 +266,13 @@ impl Stream {
         if sent.count == 0 {
             return;
         }
+        // What is spread is at no one place.
+        let is_spread = self.spread.is_some();
         let placed = Placed {
             base: sent.base,
             next: sent.next,
-            count: sent.count.into(),
-            there: sent.there,
+            count: if is_spread { 0 } else { sent.count.into() },
+            there: sent.there.filter(|_| !is_spread),
         };
         let mut before = self.acked.range_mut(..placed.base);
         let before = before.next_back().map(|(_, before)| before);
@@ -340,6 +348,10 @@ impl Stream {
     /// Returns whether the upstream can have given offset `there` to the batch at `base`: the
     /// offsets of a partition rise in the order of sequences.
     pub fn is_believable(&self, base: Offset, there: Option<Offset>) -> bool {
+        // Sequences of an epoch are used once, so no batch is taken for another.
+        if self.spread.is_some() {
+            return true;
+        }
         let Some(at) = self.in_flight.iter().position(|sent| sent.base == base) else {
             return true;
         };
@@ -355,10 +367,13 @@ impl Stream {
     /// Marks a batch as upstream. Returns what the cursor has moved past.
     pub fn acknowledge(&mut self, base: Offset, there: Option<Offset>, now_ms: u64) -> Passed {
         if let Some(sent) = self.in_flight.iter_mut().find(|sent| sent.base == base) {
-            sent.done = true;
+            sent.parts_left = sent.parts_left.saturating_sub(1);
+            sent.done = sent.parts_left == 0;
             sent.there = there;
             let sent = *sent;
-            self.note_place(sent);
+            if sent.done {
+                self.note_place(sent);
+            }
         }
         self.proven = true;
         self.last_ack_ms = now_ms;

@@ -212,6 +212,11 @@ pub const LINK_KEYS: &[LinkKey] = &[
         "true: the link copies nothing until it is resumed, and goes on where it was",
     ),
     link(
+        "partitioner",
+        "murmur2: topics upstream keep their number of partitions, and keys go where Kafka's \
+         producers would send them; needs exactly-once",
+    ),
+    link(
         "replication.factor",
         "Replicas of topics that the link creates; -1 uses the upstream's default",
     ),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sedge_core::config::{OnPluginError, filter_names};
 use sedge_core::mirror::Packing;
+use sedge_core::partitioner::MURMUR2;
 
 use super::declared::{DeclaredTopic, declared};
 use super::groups::GroupSelection;
@@ -53,6 +54,9 @@ pub struct LinkConfig {
     /// How long a transaction gathers records.
     pub commit_interval: Duration,
     pub on_topic_recreated: OnTopicRecreated,
+    /// Whether topics upstream may have another number of partitions: keys go where Kafka's
+    /// producers would send them.
+    pub spreads: bool,
     /// How long a partition may fail before it is held.
     pub held_after: Duration,
     /// Names of the filter plugins of what the link sends, in the order in which they run.
@@ -98,6 +102,7 @@ const PUSH_ONLY: &[&str] = &[
     "max.request.size",
     "mode",
     "on.topic.recreated",
+    "partitioner",
     "replication.factor",
     "topics.deadline.ms",
     "topics.prefix",
@@ -280,6 +285,16 @@ impl LinkConfig {
                 ));
             }
         };
+        let spreads = match take("partitioner").as_deref().map(str::trim) {
+            None | Some("") => false,
+            Some(MURMUR2) => true,
+            Some(other) => {
+                return Err(ConfigError::new(
+                    "partitioner",
+                    format!("{other:?} is not valid; use {MURMUR2}"),
+                ));
+            }
+        };
         let held_after_ms = number(
             "delivery.timeout.ms",
             take("delivery.timeout.ms"),
@@ -312,6 +327,7 @@ impl LinkConfig {
             transaction_timeout: Duration::from_millis(transaction_timeout_ms.into()),
             commit_interval: Duration::from_millis(commit_interval_ms.into()),
             on_topic_recreated,
+            spreads,
             held_after: Duration::from_millis(held_after_ms),
             client: client(&table.name, properties)?,
             selection,

@@ -61,7 +61,7 @@ impl Link {
             let Some(to) = self.destinations.get(&sent.partition) else {
                 continue;
             };
-            let answered = outcomes.get(&(&*to.there, to.index));
+            let answered = outcomes.get(&(&*to.there, to.index_of(sent.target)));
             self.tell(sent, answered.copied().unwrap_or(Outcome::Lost));
         }
         Ok(())
@@ -80,6 +80,7 @@ impl Link {
             partition,
             generation,
             base,
+            ..
         } = sent;
         let (now_ms, random) = (self.now_ms(), fastrand::u64(..));
         let verdict = self

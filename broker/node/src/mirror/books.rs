@@ -31,6 +31,7 @@ impl Link {
                 is_created_again: to.is_created_again,
                 follows_upstream: self.session.is_some(),
                 configs: to.configs.clone(),
+                ..Origin::default()
             };
             is_there.then(|| Cursor {
                 topic: to.topic.to_string(),
@@ -58,7 +59,12 @@ impl Link {
         // What is upstream by now is translated.
         self.keep_offsets().await;
         self.write_offsets().await;
-        let pairs = self.destinations.iter().filter_map(|(id, to)| {
+        // The offsets of spread records are not translated.
+        let twins = self
+            .destinations
+            .iter()
+            .filter(|(_, to)| to.spread.is_none());
+        let pairs = twins.filter_map(|(id, to)| {
             Some(Pair {
                 here: Arc::clone(&to.topic),
                 topic_id: to.topic_id,

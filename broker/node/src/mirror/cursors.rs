@@ -8,8 +8,10 @@
 //! local one, `upstream=ID` for the upstream one, `created-again` if the upstream topic has
 //! records of an earlier topic of this name before this one's, `follows-upstream` if the
 //! upstream has the cursor in its transactions and this one only shows it, and, for partition 0,
-//! `configs=HASHES` of what was copied of the topic's configuration. Kafka's tools, and
-//! `sedge mirror skip`, move a cursor: the link follows any commit that it did not write itself.
+//! `configs=HASHES` of what was copied of the topic's configuration. Upstream,
+//! `other=INDEX:OFFSET:EPOCH` is the cursor of a partition for which the topic there has none,
+//! because records are spread. Kafka's tools, and `sedge mirror skip`, move a cursor: the link
+//! follows any commit that it did not write itself.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +22,7 @@ use sedge_core::offsets::OffsetToCommit;
 use sedge_core::partitioner::murmur2;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::coordinator::OffsetValue;
-use sedge_protocol::ids::{Offset, PartitionIndex};
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
 use sedge_protocol::kafka::KafkaUuid;
 
 use super::{Local, group_of, limits};
@@ -37,6 +39,38 @@ pub(crate) struct Origin {
     pub follows_upstream: bool,
     /// What was copied of the topic's configuration, if that is known.
     pub configs: Option<CopiedConfigs>,
+    /// Cursors of partitions here for which the topic upstream has no partition.
+    pub others: BTreeMap<i32, Other>,
+}
+
+/// The cursor of a partition that has no twin, in the metadata of another one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Other {
+    pub offset: Offset,
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+impl Other {
+    /// Reads `INDEX:OFFSET:EPOCH`.
+    fn read(text: &str) -> Option<(i32, Self)> {
+        let mut numbers = text.split(':').map(str::parse::<i64>);
+        let mut next = || numbers.next()?.ok();
+        let index = i32::try_from(next()?).ok()?;
+        let offset = Offset::from_wire(next()?)?;
+        let leader_epoch = LeaderEpoch::from_wire(i32::try_from(next()?).ok()?);
+        Some((
+            index,
+            Self {
+                offset,
+                leader_epoch,
+            },
+        ))
+    }
+
+    fn write(&self, index: i32) -> String {
+        let epoch = self.leader_epoch.map_or(-1, |epoch| epoch.0);
+        format!("other={index}:{}:{epoch}", self.offset)
+    }
 }
 
 impl Origin {
@@ -46,6 +80,7 @@ impl Origin {
             match word.split_once('=') {
                 Some(("topic", id)) => origin.topic = Some(id.to_owned()),
                 Some(("upstream", id)) => origin.upstream = Some(id.to_owned()),
+                Some(("other", text)) => origin.others.extend(Other::read(text)),
                 Some(("configs", text)) => origin.configs = CopiedConfigs::read(text),
                 _ => {
                     origin.is_created_again |= word == CREATED_AGAIN;
@@ -63,7 +98,8 @@ impl Origin {
         let follows = self.follows_upstream.then(|| FOLLOWS_UPSTREAM.to_owned());
         let configs = self.configs.iter().map(|it| format!("configs={it}"));
         let words = topic.chain(upstream).chain(again).chain(follows);
-        let words: Vec<String> = words.chain(configs).collect();
+        let others = self.others.iter().map(|(index, it)| it.write(*index));
+        let words: Vec<String> = words.chain(configs).chain(others).collect();
         words.join(" ")
     }
 
@@ -294,6 +330,8 @@ mod tests {
         let follows = Origin::read("topic=A follows-upstream");
         assert!(follows.follows_upstream);
         assert_eq!(follows.write(), "topic=A follows-upstream");
+        let others = Origin::read("topic=A other=3:70:-1 other=12:0:4 other=x other=1:-5:2");
+        assert_eq!(others.write(), "topic=A other=3:70:-1 other=12:0:4");
         let with = Origin::read("topic=A configs=12345678abcd");
         assert_eq!(with.write(), "topic=A configs=12345678abcd");
         assert_eq!(

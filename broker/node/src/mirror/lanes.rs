@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use sedge_core::mirror::Outgoing;
+use sedge_core::mirror::{Outgoing, Target};
 use sedge_protocol::ids::{Offset, PartitionId};
 
 /// One batch of a request, to be matched with the answer.
@@ -11,6 +11,7 @@ pub struct Sent {
     pub partition: PartitionId,
     pub generation: u32,
     pub base: Offset,
+    pub target: Target,
 }
 
 #[derive(Debug, Default)]
@@ -74,9 +75,9 @@ impl Lanes {
             }
             let size = outgoing.batch.bytes();
             is_full |= !taken.is_empty() && bytes + size > bytes_max;
-            // A partition's second batch waits for the next request, and so do all batches behind
-            // it.
-            if is_full || !seen.insert(outgoing.partition) {
+            // A second batch for a partition waits for the next request, and so do all batches
+            // behind it.
+            if is_full || !seen.insert(outgoing.target) {
                 urgent += usize::from(at < lane.urgent);
                 kept.push_back(outgoing);
             } else {
@@ -123,6 +124,7 @@ mod tests {
             partition: PartitionId(partition),
             generation: 0,
             base: Offset(base),
+            target: Target::Twin(PartitionId(partition)),
             batch: Batch {
                 header,
                 body: vec![0; 39].into(),

@@ -60,6 +60,9 @@ pub const OLDEST_READS_MAX: usize = 16;
 /// Different errors of an upstream that are logged until it answers; several bootstrap servers may
 /// fail in different ways.
 pub const ERRORS_TOLD_MAX: usize = 8;
+/// Cursors of partitions without a twin upstream that the metadata of one offset has: some 25 bytes
+/// each, of Kafka's `offset.metadata.max.bytes` of 4096.
+pub const CURSORS_TOGETHER_MAX: i32 = 100;
 /// Topics that are marked with their origins in one request.
 pub const MARKED_TOGETHER_MAX: usize = 100;
 /// Topics whose configuration is asked for in one request.

@@ -45,7 +45,10 @@ pub(super) struct Destination {
     pub(super) topic: Arc<str>,
     /// The topic's name upstream.
     pub(super) there: Arc<str>,
+    /// The partition's index here, and upstream if its records are not spread.
     pub(super) index: i32,
+    /// Partitions of the topic upstream, if the records are spread over them.
+    pub(super) spread: Option<u32>,
     pub(super) topic_id: KafkaUuid,
     /// The topic's id upstream, if the upstream has ids.
     pub(super) upstream_id: Option<String>,
@@ -53,6 +56,16 @@ pub(super) struct Destination {
     pub(super) is_created_again: bool,
     /// What was copied of the topic's configuration; of partition 0 only.
     pub(super) configs: Option<CopiedConfigs>,
+}
+
+impl Destination {
+    /// Returns the index upstream of the partition that a batch goes to.
+    pub(super) const fn index_of(&self, target: plan::Target) -> i32 {
+        match target {
+            plan::Target::Twin(_) => self.index,
+            plan::Target::Of { index, .. } => index,
+        }
+    }
 }
 
 /// A topic that has no upstream twin yet.
@@ -410,7 +423,8 @@ impl Link {
 
     fn queue(&mut self, outgoing: Outgoing) {
         let to = &self.destinations[&outgoing.partition];
-        if let Some(broker) = self.client.known_leader(&to.there, to.index) {
+        let index = to.index_of(outgoing.target);
+        if let Some(broker) = self.client.known_leader(&to.there, index) {
             let is_urgent = self.class_of(&to.topic).priority == Priority::High;
             self.lanes.push(broker, outgoing, is_urgent);
         } else {
@@ -458,7 +472,7 @@ impl Link {
                 let batches: Vec<Sent> = taken.iter().map(Sent::of).collect();
                 for outgoing in taken {
                     let to = &self.destinations[&outgoing.partition];
-                    request.add(&to.there, to.index, outgoing.batch);
+                    request.add(&to.there, to.index_of(outgoing.target), outgoing.batch);
                 }
                 match connection.start(&request, place) {
                     Ok(in_flight) => {
@@ -539,6 +553,7 @@ impl Sent {
             partition: outgoing.partition,
             generation: outgoing.generation,
             base: outgoing.base,
+            target: outgoing.target,
         }
     }
 }

@@ -216,7 +216,13 @@ impl Link {
         notes.extend(self.differences(topic, there).await);
         notes.extend(self.planned_configs(topic, there).await);
         let count = known.partitions.len() as i32;
-        if count < wanted.partitions {
+        if wanted.keeps_count && count != wanted.partitions {
+            notes.extend(self.why_not_spread(topic, count));
+            notes.push(format!(
+                "keys of {} partitions go to {count}, as Kafka's producers would send them",
+                wanted.partitions
+            ));
+        } else if count < wanted.partitions {
             notes.push(format!("{count} partitions become {}", wanted.partitions));
             return ("extend", notes);
         }

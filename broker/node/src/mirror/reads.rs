@@ -54,7 +54,13 @@ impl Link {
             for batch in batches.iter().filter(|_| keeps_offsets) {
                 add_spans(batch, &mut spans);
             }
-            (plan::pack(&read, batches), spans)
+            let mut packed = plan::pack(&read, batches);
+            if let Some(spread) = read.spread {
+                for prepared in &mut packed {
+                    prepared.spread(|record| spread.murmur2(record));
+                }
+            }
+            (packed, spans)
         };
         let (batches, spans) = if packed_bytes <= limits::PACKED_AT_ONCE_BYTES {
             pack()

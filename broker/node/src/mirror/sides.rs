@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sedge_core::metadata::{Image, Topic};
-use sedge_core::mirror::{Position, Side, Trouble, choose_cursor};
+use sedge_core::mirror::{Position, Side, Spread, Trouble, choose_cursor};
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::kafka::KafkaUuid;
 
@@ -65,11 +65,17 @@ impl Link {
             let Some(topic) = here.and_then(|here| image.topic(here)) else {
                 continue;
             };
+            let unspread = self.why_not_spread(topic, self.count_upstream(&there));
             let (why, is_refused) = match twin {
                 Twin::Ready if unmarked.contains_key(&there) => {
                     self.leave(topic);
                     self.recheck_within(limits::RECHECK_EVERY);
                     (unmarked[&there].clone(), true)
+                }
+                Twin::Ready if unspread.is_some() => {
+                    self.leave(topic);
+                    self.recheck_within(limits::RECHECK_EVERY);
+                    (unspread.unwrap_or_default(), true)
                 }
                 Twin::Ready => {
                     self.open(topic, &there, false);
@@ -150,6 +156,7 @@ impl Link {
             let of = |topic: &Arc<Topic>| Wanted {
                 here: topic.name.clone(),
                 partitions: topic.partition_count(),
+                keeps_count: self.config.spreads,
                 configs: self.configs_there(topic, image),
                 was_there: self.is_to_hold() && self.was_there(topic),
             };
@@ -194,6 +201,35 @@ impl Link {
             false
         });
         topics
+    }
+
+    /// Returns the number of partitions of a topic upstream; 0 if it is not known.
+    fn count_upstream(&self, there: &str) -> i32 {
+        let known = self.client.known_topic(there);
+        known.map_or(0, |known| known.partitions.len() as i32)
+    }
+
+    /// Returns why the records of a topic cannot be spread over `count` partitions upstream.
+    pub(super) fn why_not_spread(&self, topic: &Topic, count: i32) -> Option<String> {
+        let partitions = topic.partition_count();
+        if !self.config.spreads || count == 0 || count == partitions {
+            return None;
+        }
+        if self.is_decided && self.session.is_none() {
+            return Some(format!(
+                "the topic has {count} partitions upstream and {partitions} here, and partitioner \
+                 needs exactly-once; set mode = exactly-once, or give both topics the same number"
+            ));
+        }
+        // Their cursors are in the metadata of one offset upstream.
+        let together = (partitions - 1) / count;
+        (together > limits::CURSORS_TOGETHER_MAX).then(|| {
+            format!(
+                "the topic has {count} partitions upstream and {partitions} here, more than \
+                 {} times as many; add partitions upstream",
+                limits::CURSORS_TOGETHER_MAX
+            )
+        })
     }
 
     /// Stops copying a topic.
@@ -278,11 +314,23 @@ impl Link {
         // Zero from brokers before 2.8, which have no topic ids.
         let there = known.filter(|there| there.id != KafkaUuid::ZERO);
         let there = there.map(|there| there.id.to_string());
+        let count = self.count_upstream(upstream);
+        let is_spread = self.config.spreads && count > 0 && count != topic.partition_count();
+        let spread = is_spread.then_some(count.cast_unsigned());
+        let first = topic.partitions().next();
         let mut moved = 0;
         for (index, id) in topic.partitions().enumerate() {
             if !self.plan.has(id) && !self.open_partition(topic, upstream, index as i32, id) {
                 self.recheck_within(limits::RECHECK_EVERY);
+                if is_spread {
+                    // Its cursor and those of others are committed together.
+                    self.leave(topic);
+                    return;
+                }
                 continue;
+            }
+            if !is_gone_upstream {
+                self.spread(id, first.unwrap_or(id), spread);
             }
             let is_to_hold = self.is_to_hold();
             let Some(to) = self.destinations.get_mut(&id) else {
@@ -314,6 +362,20 @@ impl Link {
                  the new topic, which lacks what was copied to the earlier one"
             );
         }
+    }
+
+    /// Sets over how many partitions upstream the records of a partition are spread.
+    fn spread(&mut self, id: PartitionId, topic: PartitionId, partitions: Option<u32>) {
+        let Some(to) = self.destinations.get_mut(&id) else {
+            return;
+        };
+        to.spread = partitions;
+        let spread = partitions.map(|partitions| Spread {
+            topic,
+            index: to.index.cast_unsigned(),
+            partitions,
+        });
+        self.plan.spread(id, spread);
     }
 
     /// Opens a partition. Returns false if it cannot be read.
@@ -369,6 +431,7 @@ impl Link {
             topic: name.as_str().into(),
             there: upstream.into(),
             index,
+            spread: None,
             topic_id: topic.id,
             upstream_id: origin.upstream,
             is_created_again: origin.is_created_again || is_successor,

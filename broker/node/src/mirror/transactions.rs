@@ -4,7 +4,7 @@
 //! The cursors are offsets of the group `sedge-mirror-LINK-CLUSTER` upstream. They are offsets of
 //! the log here, and their metadata names the topic here, as in [`super::cursors`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,8 +20,8 @@ use crate::config::Mode;
 use crate::log::views::epochs;
 use crate::metrics::{AT_LEAST_ONCE, EXACTLY_ONCE};
 
-use super::cursors::Origin;
-use super::link::{Answered, Link};
+use super::cursors::{Origin, Other};
+use super::link::{Answered, Destination, Link};
 use super::session::Session;
 use super::{group_of, limits};
 
@@ -213,10 +213,11 @@ impl Link {
             } => {
                 let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
                 for to in partitions.iter().filter_map(|id| self.destinations.get(id)) {
-                    topics
-                        .entry(to.there.to_string())
-                        .or_default()
-                        .push(to.index);
+                    let indices = topics.entry(to.there.to_string()).or_default();
+                    match to.spread {
+                        Some(spread) => *indices = (0..spread.cast_signed()).collect(),
+                        None => indices.push(to.index),
+                    }
                 }
                 let adding = async move {
                     let group = is_first.then_some(&*group);
@@ -279,7 +280,8 @@ impl Link {
         }
         let id = |(topic, index): &(String, i32)| {
             let mut all = self.destinations.iter();
-            all.find(|(_, to)| *to.there == **topic && to.index == *index)
+            let is_of = |to: &Destination| to.spread.is_some() || to.index == *index;
+            all.find(|(_, to)| *to.there == **topic && is_of(to))
                 .map(|(id, _)| *id)
         };
         let refused = refused
@@ -290,13 +292,32 @@ impl Link {
         Ok(())
     }
 
+    /// Returns the offsets that have these cursors. The cursor of a partition without a twin is in
+    /// the metadata of another one's offset, and all cursors of an offset are written together.
     fn to_commit(&self, cursors: &[Cursor]) -> Vec<OffsetInTransaction> {
-        let offset = |cursor: &Cursor| {
-            let to = self.destinations.get(&cursor.partition)?;
+        let moved: BTreeMap<PartitionId, &Cursor> =
+            cursors.iter().map(|it| (it.partition, it)).collect();
+        let current = |id: PartitionId| {
+            let moved = moved.get(&id).map(|it| **it);
+            moved.or_else(|| self.plan.settled(id))
+        };
+        let owner = |id: &PartitionId| {
+            let to = self.destinations.get(id)?;
+            let Some(spread) = to.spread else {
+                return Some(*id);
+            };
+            let index = to.index % spread.cast_signed();
+            self.image.as_ref()?.topic(&to.topic)?.partition(index)
+        };
+        let owners: BTreeSet<PartitionId> = moved.keys().filter_map(owner).collect();
+        let offset = |id: PartitionId| {
+            let to = self.destinations.get(&id)?;
+            let cursor = current(id)?;
             let origin = Origin {
                 topic: Some(to.topic_id.to_string()),
                 upstream: to.upstream_id.clone(),
                 is_created_again: to.is_created_again,
+                others: self.others(to, current),
                 ..Origin::default()
             };
             Some(OffsetInTransaction {
@@ -307,14 +328,54 @@ impl Link {
                 metadata: origin.write(),
             })
         };
-        cursors.iter().filter_map(offset).collect()
+        owners.into_iter().filter_map(offset).collect()
+    }
+
+    /// Returns the cursors that the offset of a partition has beside its own.
+    fn others(
+        &self,
+        to: &Destination,
+        current: impl Fn(PartitionId) -> Option<Cursor>,
+    ) -> BTreeMap<i32, Other> {
+        let image = self.image.as_ref();
+        let topic = image.and_then(|image| image.topic(&to.topic));
+        let (Some(topic), Some(spread)) = (topic, to.spread) else {
+            return BTreeMap::new();
+        };
+        let indices = (to.index..topic.partition_count()).step_by(spread as usize);
+        let others = indices.skip(1).filter_map(|index| {
+            let cursor = current(topic.partition(index)?)?;
+            let other = Other {
+                offset: cursor.offset,
+                leader_epoch: cursor.leader_epoch,
+            };
+            Some((index, other))
+        });
+        others.collect()
     }
 
     /// Returns the cursor of a partition that the upstream had when the link began.
     pub(super) fn cursor_upstream(&self, topic: &str, index: i32) -> Option<(Offset, Origin)> {
-        let session = self.session.as_ref()?;
-        let saved = session.cursors.get(&(topic.to_owned(), index))?;
-        Some((saved.offset, Origin::read(&saved.metadata)))
+        let (saved, origin) = self.saved_upstream(topic, index)?;
+        Some((saved.offset, origin))
+    }
+
+    fn saved_upstream(&self, topic: &str, index: i32) -> Option<(Other, Origin)> {
+        let cursors = &self.session.as_ref()?.cursors;
+        if let Some(saved) = cursors.get(&(topic.to_owned(), index)) {
+            let own = Other {
+                offset: saved.offset,
+                leader_epoch: saved.leader_epoch,
+            };
+            return Some((own, Origin::read(&saved.metadata)));
+        }
+        let of_topic = (topic.to_owned(), 0)..=(topic.to_owned(), i32::MAX);
+        let all = cursors.range(of_topic).filter_map(|(_, saved)| {
+            let origin = Origin::read(&saved.metadata);
+            Some((*origin.others.get(&index)?, origin))
+        });
+        // The topic upstream may have had fewer partitions, and its cursor another place.
+        all.max_by_key(|(other, _)| other.offset)
     }
 
     /// Returns the cursor with which to continue. If the log here has lost its end (a power cut
@@ -327,10 +388,8 @@ impl Link {
         topic: &str,
         index: i32,
     ) -> Offset {
-        let saved = self.session.as_ref().and_then(|session| {
-            let saved = session.cursors.get(&(topic.to_owned(), index))?;
-            Some(saved).filter(|saved| saved.offset == offset)
-        });
+        let saved = self.saved_upstream(topic, index).map(|(saved, _)| saved);
+        let saved = saved.filter(|saved| saved.offset == offset);
         let Some(epoch) = saved.and_then(|saved| saved.leader_epoch) else {
             return offset;
         };

@@ -16,6 +16,8 @@ pub struct Wanted {
     /// The topic's name here.
     pub here: String,
     pub partitions: i32,
+    /// Whether an existing topic keeps its number of partitions, and records are spread over them.
+    pub keeps_count: bool,
     pub configs: BTreeMap<String, String>,
     /// Whether it must not be created again after it was deleted upstream.
     pub was_there: bool,
@@ -87,7 +89,9 @@ pub async fn prepare(
         let twin = match client.known_topic(name) {
             None => Twin::NotYet(None),
             Some(topic) => match topic.error {
-                ErrorCode::None if (topic.partitions.len() as i32) < partitions => {
+                ErrorCode::None
+                    if !wanted.keeps_count && (topic.partitions.len() as i32) < partitions =>
+                {
                     settle(client.create_partitions(name, partitions).await)?
                 }
                 ErrorCode::None => Twin::Ready,

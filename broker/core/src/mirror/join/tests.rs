@@ -19,6 +19,7 @@ const PACKING: Packing = Packing {
 
 fn read() -> Read {
     Read {
+        spread: None,
         partition: P,
         generation: 0,
         from: Offset(0),
@@ -97,6 +98,36 @@ fn single_records_become_one_batch_and_nothing_of_them_changes() {
             assert_eq!(headers, expected);
         }
     }
+}
+
+/// What is packed on an executor's thread must cost no more than a CRC.
+#[test]
+fn what_stays_as_it_is_stored_is_told_before_it_is_packed() {
+    let check = |batch: Batch, packing: Packing, expected: bool| {
+        let read = Read { packing, ..read() };
+        assert_eq!(stays(&read, &batch), expected);
+        let packed = pack(&read, [batch.clone()]);
+        if let (true, Some(Ok(sent))) = (expected, &packed[0].batch) {
+            assert_eq!(sent.body.as_ptr(), batch.body.as_ptr());
+        }
+    };
+    let none = Packing {
+        batch_bytes: 0,
+        compression: None,
+    };
+    let lz4 = Packing {
+        batch_bytes: 0,
+        ..PACKING
+    };
+    let plain = || single(3, Compression::None);
+    check(plain(), none, true);
+    check(plain(), lz4, false);
+    check(plain(), PACKING, false);
+    check(single(3, Compression::Zstd), lz4, true);
+    check(single(3, Compression::Zstd), PACKING, false);
+    let mut append_time = plain();
+    append_time.header.set_log_append_time(1, &append_time.body);
+    check(append_time, none, false);
 }
 
 #[test]

@@ -34,6 +34,7 @@ impl Link {
         let (verdict, trouble) = match outcome {
             Outcome::Acknowledged(there) if stream.is_believable(base, there) => {
                 let sent = stream.in_flight.iter().find(|sent| sent.base == base);
+                let sent = sent.filter(|sent| sent.parts_left <= 1);
                 let bytes = sent.map_or(0, |sent| sent.bytes as u64);
                 if let Some(sent) = sent.filter(|_| stream.class.priority != Priority::High) {
                     self.window.acknowledge(sent.bytes, sent.read_ms, now_ms);

@@ -234,6 +234,7 @@ impl Link {
         };
         transactions.end(Phase::Idle);
         self.producer = Some((id, epoch));
+        self.sequences.clear();
         for (partition, offset) in cursors {
             let Some(stream) = self.streams.get_mut(partition) else {
                 continue;

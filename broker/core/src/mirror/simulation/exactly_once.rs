@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
+use sedge_protocol::records::RecordView;
 
 use super::super::tests::batch_at;
 use super::super::*;
@@ -29,6 +30,12 @@ fn transaction_limits() -> TransactionLimits {
         bytes_max: 2000,
         partitions_max: 2,
     }
+}
+
+/// Returns how many partitions upstream the link of a seed spreads its records over; 0: each
+/// partition has a twin.
+const fn spread_of(seed: u64) -> u32 {
+    [0, 2, 0, 5][(seed % 4) as usize]
 }
 
 /// A running instance of the link.
@@ -78,7 +85,10 @@ impl World {
             seed,
             now_ms: 0,
             local: partitions.map(|id| (id, Local::new(id.get()))).collect(),
-            upstream: Upstream::default(),
+            upstream: Upstream {
+                spread: spread_of(seed),
+                ..Upstream::default()
+            },
             instances: [Instance::new(seed, 0, BTreeMap::new())].into(),
             broken: Vec::new(),
             skipped: BTreeMap::new(),
@@ -184,6 +194,13 @@ impl World {
                 instance.link.open(*partition, position);
                 let class = class_of(self.seed, local.twin);
                 instance.link.classify(*partition, class);
+                let partitions = spread_of(self.seed);
+                let spread = (partitions > 0).then_some(Spread {
+                    topic: PartitionId(0),
+                    index: partition.get(),
+                    partitions,
+                });
+                instance.link.spread(*partition, spread);
             }
         }
     }
@@ -230,7 +247,16 @@ impl World {
                     emptied(*base, records)
                 }
             };
-            let packed = pack(&read, batches[first..].iter().map(batch));
+            let mut packed = pack(&read, batches[first..].iter().map(batch));
+            if let Some(spread) = read.spread {
+                for prepared in &mut packed {
+                    let bytes = |it: &RecordView<'_>| {
+                        it.value
+                            .map_or(0, |it| it.iter().map(|b| u32::from(*b)).sum())
+                    };
+                    prepared.spread(|record| bytes(record) % spread.partitions);
+                }
+            }
             let sent = instance.link.handle_read(&read, packed, self.now_ms);
             instance
                 .connection
@@ -412,15 +438,19 @@ impl World {
 
     fn check(&self) {
         for (id, local) in &self.local {
-            let there = self.upstream.partitions.get(&id.get());
-            let records = there.map_or(&[][..], |it| &it.records);
-            let seen = records
-                .iter()
-                .filter(|(_, state)| *state == State::Committed);
-            let seen: Vec<i64> = seen.map(|(record, _)| *record).collect();
-            let is_rising = seen.windows(2).all(|pair| pair[0] < pair[1]);
-            assert!(is_rising, "{id}: twice, or out of order: {seen:?}");
-            let seen: BTreeSet<i64> = seen.into_iter().collect();
+            let mut all = BTreeSet::new();
+            for there in self.upstream.partitions.values() {
+                let is_of =
+                    |it: &&((PartitionId, i64), State)| it.0.0 == *id && it.1 == State::Committed;
+                let seen = there.records.iter().filter(is_of);
+                let seen: Vec<i64> = seen.map(|((_, record), _)| *record).collect();
+                let is_rising = seen.windows(2).all(|pair| pair[0] < pair[1]);
+                assert!(is_rising, "{id}: twice, or out of order: {seen:?}");
+                for record in seen {
+                    assert!(all.insert(record), "{id}: {record} is in two partitions");
+                }
+            }
+            let seen = all;
             let skips = self.skipped.get(id);
             let is_skipped = |record: i64| {
                 let mut skips = skips.into_iter().flatten();

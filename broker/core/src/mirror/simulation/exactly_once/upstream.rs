@@ -7,7 +7,7 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::super::super::stamp::advance;
-use super::super::super::{BATCHES_IN_FLIGHT_MAX, Cursor, Outgoing, Step};
+use super::super::super::{BATCHES_IN_FLIGHT_MAX, Cursor, Outgoing, Step, Target};
 use super::super::{RECORDS_MAX, records_of};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,8 +20,8 @@ pub enum State {
 /// One upstream partition.
 #[derive(Default)]
 pub struct Partition {
-    /// Records by their local offsets.
-    pub records: Vec<(i64, State)>,
+    /// Records by their local partitions and offsets.
+    pub records: Vec<((PartitionId, i64), State)>,
     /// The newest epoch, from batches and markers.
     pub epoch: i16,
     /// First and last sequence, and offset, of the newest batches of that epoch.
@@ -62,7 +62,8 @@ impl Partition {
             self.batches.pop_front();
         }
         let records = records_of(&sent.batch).into_iter();
-        self.records.extend(records.map(|it| (it, State::Open)));
+        let of = |it| ((sent.partition, it), State::Open);
+        self.records.extend(records.map(of));
         Ok(at)
     }
 
@@ -79,6 +80,9 @@ impl Partition {
     }
 }
 
+/// The first partition that gets spread records.
+const SPREAD_FROM: u32 = 100;
+
 /// The upstream: partitions, the coordinator of the transactional id, and the group of the cursors.
 #[derive(Default)]
 pub struct Upstream {
@@ -94,6 +98,8 @@ pub struct Upstream {
     pub committed: Option<i16>,
     /// The epoch whose transaction took too long.
     pub timed_out: Option<i16>,
+    /// Partitions that the records of all local ones are spread over; 0 for none.
+    pub spread: u32,
 }
 
 impl Upstream {
@@ -143,10 +149,14 @@ impl Upstream {
     pub fn take(&mut self, request: &Request) -> Result<i64, ErrorCode> {
         match request {
             Request::Produce(sent) => {
-                let partition = self.partitions.entry(sent.partition.get()).or_default();
+                let to = match sent.target {
+                    Target::Twin(partition) => partition.get(),
+                    Target::Of { index, .. } => SPREAD_FROM + index.cast_unsigned(),
+                };
+                let partition = self.partitions.entry(to).or_default();
                 let before = partition.records.len();
                 let answer = partition.append(sent);
-                let is_in = self.is_ongoing && self.added.contains(&sent.partition.get());
+                let is_in = self.is_ongoing && self.added.contains(&to);
                 let is_new = partition.records.len() > before;
                 assert!(!is_new || is_in, "a batch outside of any transaction");
                 answer
@@ -163,6 +173,8 @@ impl Upstream {
                 self.is_ongoing = true;
                 self.has_group |= is_first;
                 self.added.extend(partitions.iter().map(|it| it.get()));
+                // The caller adds all partitions that the records may go to.
+                self.added.extend(SPREAD_FROM..SPREAD_FROM + self.spread);
                 Ok(0)
             }
             Request::Offsets { epoch, cursors, .. } => {
