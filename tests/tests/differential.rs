@@ -3,14 +3,17 @@
 //! the reason.
 
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use sedge_tests::apache_kafka::ApacheKafka;
 use sedge_tests::broker::is_skipped_on_kafka;
-use sedge_tests::report;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
-use sedge_tests::wire::{self, Connection};
+use sedge_tests::wire::{self, Commit, Connection, error};
+use sedge_tests::{limits, report};
 
+#[path = "differential/batches.rs"]
+mod batches;
 #[path = "differential/case.rs"]
 mod case;
 #[path = "differential/cluster.rs"]
@@ -21,10 +24,14 @@ mod compare;
 mod configs;
 #[path = "differential/groups.rs"]
 mod groups;
+#[path = "differential/members.rs"]
+mod members;
 #[path = "differential/records.rs"]
 mod records;
 #[path = "differential/topics.rs"]
 mod topics;
+#[path = "differential/transactions.rs"]
+mod transactions;
 
 use case::Case;
 
@@ -100,6 +107,58 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "a client out of range learns the range",
     ),
     (
+        "read 1000000",
+        "high_watermark",
+        "a client out of range learns the range",
+    ),
+    (
+        "read 1000000",
+        "last_stable_offset",
+        "a client out of range learns the range",
+    ),
+    (
+        "read 1000000",
+        "log_start_offset",
+        "a client out of range learns the range",
+    ),
+    (
+        "read 1000000",
+        "aborted_transactions",
+        "none, as a list or as null",
+    ),
+    (
+        "produce ",
+        "log_start_offset",
+        "Kafka tells it with some errors of records, and not with others",
+    ),
+    (
+        "produce an unknown codec",
+        "error_code",
+        "Kafka fails with UNKNOWN_SERVER_ERROR",
+    ),
+    (
+        "produce what is no gzip",
+        "error_code",
+        "Kafka fails with UNKNOWN_SERVER_ERROR",
+    ),
+    (
+        "produce ",
+        "log_append_time_ms",
+        "Kafka answers a repeated batch with its own time",
+    ),
+    ("join: first", "member_id", "random"),
+    ("list groups", "groups.group_id", "in no order"),
+    (
+        "consumer: ",
+        "member_epoch",
+        "Kafka assigns later (group.consumer.assignment.interval.ms)",
+    ),
+    (
+        "consumer: ",
+        "assignment.topic_partitions",
+        "Kafka assigns later (group.consumer.assignment.interval.ms)",
+    ),
+    (
         "produce with acks=2",
         "error_code",
         "wrong acks are told before wrong partitions and records",
@@ -110,6 +169,28 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "a wrong offset is told before a wrong partition",
     ),
 ];
+
+/// Waits for the coordinators of groups and of transactions. Apache Kafka creates their topics when
+/// they are first asked for.
+fn wait_for_coordinators(connection: &mut Connection) {
+    let deadline = Instant::now() + limits::CONDITION;
+    for (kind, key) in [(0, "ready"), (1, "x")] {
+        let search = wire::Encoder::default().string(key).i8(kind).0;
+        loop {
+            connection.ask(wire::key::FIND_COORDINATOR, 1, &search);
+            let code = if kind == 0 {
+                Commit::of(key, TOPIC, 0).ask(connection)
+            } else {
+                transactions::open(connection, key)
+            };
+            if code == error::NONE {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{key}: error {code}");
+            std::thread::sleep(limits::POLL);
+        }
+    }
+}
 
 #[test]
 fn responses_are_those_of_apache_kafka() {
@@ -131,12 +212,18 @@ fn responses_are_those_of_apache_kafka() {
         .map(|address| Connection::open(address));
     for connection in &mut connections {
         wire::create_topic(connection, TOPIC, 2, &[]);
+        wire::create_topic(connection, batches::WRITTEN, 1, &[]);
+        wire::wait_known(connection, batches::WRITTEN, 0);
+        wait_for_coordinators(connection);
     }
     let cases = [
         topics::cases(),
         configs::cases(),
         records::cases(),
+        members::cases(),
+        transactions::cases(),
         groups::cases(),
+        batches::cases(),
         cluster::cases(),
     ];
     let cases: Vec<Case> = cases.into_iter().flatten().collect();

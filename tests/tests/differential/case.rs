@@ -39,6 +39,9 @@ macro_rules! case {
         for version in $versions {
             let build = $message;
             let message = build(version);
+            // A message that this version cannot express would be no request to either broker.
+            let encoded = message.write(&mut sedge_protocol::BytesMut::new(), version);
+            encoded.unwrap_or_else(|error| panic!("{} v{version}: {error}", $name));
             let ask = move |connection: &mut sedge_tests::wire::Connection| {
                 let response = sedge_tests::wire::typed::ask(
                     connection,

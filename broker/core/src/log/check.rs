@@ -238,7 +238,8 @@ fn split_one(records: &mut Bytes, config: &TopicConfig) -> Result<Batch, AppendE
             _ if records.is_empty() => {
                 invalid("A partition must have exactly one record batch, and has none.")
             }
-            _ => corrupt("The record batch is shorter than its header."),
+            // As in Kafka, where bytes without a whole batch are no batch.
+            _ => invalid("The record batch is shorter than its header."),
         });
     };
     if header.magic() != MAGIC {
@@ -259,7 +260,7 @@ fn split_one(records: &mut Bytes, config: &TopicConfig) -> Result<Batch, AppendE
         ));
     }
     let Some(batch) = Batch::split_from(records) else {
-        return Err(corrupt(
+        return Err(invalid(
             "The record batch's length exceeds the bytes that were received.",
         ));
     };
@@ -307,10 +308,15 @@ fn judge_header(batch: &Batch, produce_version: i16) -> Result<(), AppendError> 
     Ok(())
 }
 
+/// Older formats are known and refused; as in Kafka, bytes of no known format are damaged ones.
 fn wrong_magic(magic: i8) -> AppendError {
-    invalid(&format!(
-        "Only record batches of magic 2 are accepted; this one has magic {magic}."
-    ))
+    let message =
+        format!("Only record batches of magic 2 are accepted; this one has magic {magic}.");
+    if (0..MAGIC).contains(&magic) {
+        invalid(&message)
+    } else {
+        corrupt(&message)
+    }
 }
 
 fn invalid(message: &str) -> AppendError {
@@ -700,14 +706,14 @@ mod tests {
                 plain()[..40].to_vec(),
                 9,
                 none,
-                CorruptMessage,
+                InvalidRecord,
             ),
             (
                 "cut in the body",
                 plain()[..70].to_vec(),
                 9,
                 none,
-                CorruptMessage,
+                InvalidRecord,
             ),
             (
                 "two batches",
@@ -717,6 +723,7 @@ mod tests {
                 InvalidRecord,
             ),
             ("magic 1", forged(16, &[1]), 9, none, InvalidRecord),
+            ("magic 3", forged(16, &[3]), 9, none, CorruptMessage),
             (
                 "magic 0, short",
                 forged(16, &[0])[..30].to_vec(),

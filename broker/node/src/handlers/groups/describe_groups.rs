@@ -29,7 +29,6 @@ pub async fn handle(
             .map(|group| group.with(|machine| machine.describe(group.id())));
         let group = match found {
             Err(error) => refused(error, None),
-            _ if group_id.is_empty() => refused(ErrorCode::InvalidGroupId, None),
             Ok(Ok(found)) => describe(found).with_authorized_operations(operations(&group_id)),
             Ok(Err(missing)) if request.version() >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND => {
                 refused(missing.code, Some(missing.message.into()))

@@ -23,6 +23,9 @@ pub async fn handle(
         Ok(group) => group,
         Err(error) => return response.with_error_code(error.code()),
     };
+    if group_id.is_empty() {
+        return response.with_error_code(ErrorCode::InvalidGroupId.code());
+    }
     // Unknown partitions, and those that the client may not read, are not changed.
     let known = request.topics(Operation::Read);
     let checked: Vec<Vec<Checked>> = message

@@ -3,18 +3,26 @@
 use async_channel::Receiver;
 use sedge_core::groups::{ReplyBody, SyncRequest};
 use sedge_core::security::Operation;
-use sedge_protocol::Bytes;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::sync_group_request::SyncGroupRequestData;
 use sedge_protocol::kafka::generated::sync_group_response::SyncGroupResponseData;
+use sedge_protocol::{Bytes, ErrorCode};
 
 use crate::handlers::Request;
 use crate::net::service::Disconnect;
+
+const FIRST_VERSION_WITH_PROTOCOL: i16 = 5;
 
 pub async fn start(
     request: &Request,
     message: SyncGroupRequestData,
 ) -> Result<Receiver<ReplyBody>, Disconnect> {
+    // KIP-559: the member tells which protocol it was told, and the coordinator compares.
+    let is_told = message.protocol_type.is_some() && message.protocol_name.is_some();
+    if request.version() >= FIRST_VERSION_WITH_PROTOCOL && !is_told {
+        let error = ErrorCode::InconsistentGroupProtocol;
+        return Ok(crate::handlers::at_once(ReplyBody::Sync(Err(error))));
+    }
     let assignments = message.assignments.into_iter();
     let sync = SyncRequest {
         group_id: message.group_id.to_string(),

@@ -1,6 +1,7 @@
 //! DescribeProducers (key 61): lists the idempotent producers of partitions, with their open
 //! transactions (KIP-664).
 
+use sedge_core::metadata::names;
 use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::Offset;
@@ -45,7 +46,13 @@ fn of_topic(topics: &Topics, topic: TopicRequest) -> TopicResponse {
 }
 
 fn of_partition(topics: &Topics, name: &str, index: i32) -> Result<Vec<ProducerState>, ErrorCode> {
-    let id = topics.named(name)?.partition_id(index)?;
+    let topic = topics.named(name).map_err(|error| match error {
+        ErrorCode::UnknownTopicOrPartition if names::check(name).is_err() => {
+            ErrorCode::InvalidTopicException
+        }
+        error => error,
+    });
+    let id = topic?.partition_id(index)?;
     let mut producers = Vec::new();
     let read = each_producer(topics.store(), id, |producer, entry| {
         let last = entry.last_batch();

@@ -19,7 +19,11 @@ pub async fn handle(
     let describe = |id: KafkaString| {
         let found = request
             .transactional_id(Operation::Describe, id.as_str())
-            .and_then(|id| id.describe().ok_or(ErrorCode::TransactionalIdNotFound));
+            .and_then(|found| match found.describe() {
+                Some(listing) => Ok(listing),
+                None if id.as_str().is_empty() => Err(ErrorCode::InvalidRequest),
+                None => Err(ErrorCode::TransactionalIdNotFound),
+            });
         let state = TransactionState::default().with_transactional_id(id);
         match found {
             Ok(listing) => fill(state, listing, |topic| topics.shows(topic)),

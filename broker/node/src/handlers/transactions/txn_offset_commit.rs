@@ -62,6 +62,9 @@ async fn commit(
     }
     let producer = (message.producer_id, message.producer_epoch);
     let committed = async {
+        if message.group_id.as_str().is_empty() {
+            return Err(ErrorCode::InvalidGroupId);
+        }
         if request.version() >= FIRST_VERSION_THAT_ADDS {
             id.add_offsets(producer, &group, CLIENT_VERSION_2).await?;
         }
