@@ -334,6 +334,10 @@ pub const SCRUB_REST_CHECK: Duration = Duration::from_secs(5);
 /// quick.
 pub const VIEWS_FLUSH_EVERY: Duration = Duration::from_secs(1);
 
+/// How often files that wait for reuse are looked at, and a disk that refused writes is asked
+/// again.
+pub const SPARES_LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Batches that a lookup by time opens in vain because no record has the time that the header
 /// claims. One is normal, if the log start lies in it; more come from producers that wrote a wrong
 /// header, and take some milliseconds each.

@@ -51,6 +51,10 @@ pub const COMMIT_ENTRIES_MAX: u32 = 1 << 20;
 /// Runs and facts of a footer. Bounds the memory for the same scan.
 pub const FOOTER_ENTRIES_MAX: u32 = 1 << 22;
 
+/// Attempts to carry the rows of freed segments on without holding the writer up for a flush: a
+/// log start that moves in each of them is rare.
+pub const CARRY_TRIES: u32 = 3;
+
 /// Pending view updates above this are refused like on a full disk: the views cannot be flushed.
 pub const PENDING_BYTES_MAX: usize = 8 << 20;
 /// Pending bytes of the views up to which commits that free space continue.

@@ -161,6 +161,10 @@ impl LogStore for Store {
         self.flush(false)
     }
 
+    fn wants_view_flush(&self) -> bool {
+        self.catalog.pending_bytes() >= self.options.views_flush_bytes
+    }
+
     fn distrust_views(&self) {
         let directory = self.views().and_then(Path::parent);
         let noted = directory.map_or(Ok(()), ViewsOpening::distrust);

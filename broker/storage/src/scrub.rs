@@ -112,7 +112,10 @@ impl Place<'_> {
         let file_bytes = bytes_of(&file)?;
         let mut end = footer.as_ref().map(|of| of.frames_end);
         let mut bytes_max = bytes_max;
-        let is_in_use = footer.is_none() && free::in_use(self.store).contains(&id);
+        let is_in_use = footer.is_none() && {
+            let writer = self.store.lock_writer();
+            free::in_use(self.store, &writer).contains(&id)
+        };
         if is_in_use {
             let at_start = self.store.opened_at.filter(|(of, _)| *of == id);
             let Some((_, until)) = at_start.filter(|(_, until)| *until > from) else {

@@ -13,6 +13,7 @@
 //! | `published` | the metadata image |
 //! | `metadata_growth` | when `__cluster_metadata` needs a snapshot |
 //! | `storage_state` | whether the disk accepts writes |
+//! | `space` | freeing of segments without live data |
 //! | `clock` | the wall clock and the append clock |
 //! | `views` | views that are derived from batches |
 //! | `transactions` | the aborted transactions of a partition |
@@ -23,6 +24,7 @@ pub mod metadata_growth;
 pub mod partitions;
 pub mod published;
 pub mod purgatory;
+mod space;
 pub mod storage_state;
 pub mod transactions;
 pub mod views;

@@ -16,6 +16,10 @@ pub struct StorageState {
     refused: Mutex<Option<Refused>>,
     /// Notified when a request found no room or a segment was begun: more room may be needed soon.
     pub wanted: Event,
+    /// Notified when segments may have lost their last live data: they are to be freed.
+    pub dead: Event,
+    /// Notified when many updates of the views are pending: they are to be flushed.
+    pub unflushed_views: Event,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -78,7 +78,7 @@ pub async fn run(cap: DiskCap, writer: Writer) {
             continue;
         }
         let log_starts = dropped.iter().map(|of| (of.partition, of.next_offset));
-        match writer.retain(log_starts.collect()).await {
+        match writer.retain(log, log_starts.collect()).await {
             Ok(count) => tell(log, dropped.get(..count).unwrap_or_default(), limit),
             Err(_) => return,
         }

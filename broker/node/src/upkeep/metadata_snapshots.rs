@@ -192,7 +192,7 @@ impl SnapshotLog for ThroughWriter {
 
     fn move_log_starts(&mut self, to: Vec<(PartitionId, Offset)>) -> Result<(), SnapshotError> {
         let count = to.len();
-        let moved = future::block_on(self.writer.retain(to));
+        let moved = future::block_on(self.writer.retain(&self.log, to));
         match moved.map_err(|Stopped| SnapshotError::Stopped)? {
             moved if moved == count => Ok(()),
             _ => Err(SnapshotError::Refused("the disk is full".to_owned())),

@@ -27,13 +27,14 @@ use std::time::Duration;
 
 use async_executor::Task;
 use async_io::Timer;
+use futures_lite::future;
 use log::warn;
 use sedge_core::metadata::Image;
 use sedge_protocol::ids::NodeId;
 
 use crate::config::{Config, Durability};
 use crate::coordinator::Groups;
-use crate::limits::{LOGBOOK_ENTER_EVERY, VIEWS_FLUSH_EVERY};
+use crate::limits::{LOGBOOK_ENTER_EVERY, SPARES_LOOK_EVERY, VIEWS_FLUSH_EVERY};
 use crate::log::Log;
 use crate::process::runtime::Runtime;
 use crate::writer::Writer;
@@ -55,7 +56,9 @@ pub fn start(
     let pace = Pace::new(with_log(), writer.clone(), Arc::clone(logbook), config);
     let node_id = NodeId(config.node_id);
     let mut tasks = vec![
-        runtime.spawn(flush_views(with_log(), writer.clone())),
+        runtime.spawn(flush_views(with_log())),
+        runtime.spawn(free_segments(with_log())),
+        runtime.spawn(look_after_files(with_log(), writer.clone())),
         runtime.spawn(retention::run(with_log(), writer.clone())),
         runtime.spawn(disk_cap::run(cap, writer.clone())),
         runtime.spawn(producer_expiry::run(with_log(), writer.clone())),
@@ -76,20 +79,48 @@ pub fn start(
     tasks
 }
 
-/// Flushes the views each second, drops spare files that should not be kept, and checks whether a
-/// disk that refused writes accepts them again.
-async fn flush_views(log: Arc<Log>, writer: Writer) {
+/// Flushes the views each second, and when much is pending.
+async fn flush_views(log: Arc<Log>) {
+    let mut has_failed = false;
     loop {
-        Timer::after(VIEWS_FLUSH_EVERY).await;
+        let over = async {
+            Timer::after(VIEWS_FLUSH_EVERY).await;
+        };
+        if has_failed {
+            over.await;
+        } else {
+            future::or(over, log.storage.unflushed_views.listen()).await;
+        }
+        let store = Arc::clone(&log.store);
+        let flushed = blocking::unblock(move || store.flush_views()).await;
+        has_failed = flushed.is_err();
+        if let Err(failure) = flushed {
+            warn!(target: "sedge::views", "cannot flush: {failure}; retrying");
+        }
+    }
+}
+
+/// Frees the segments that deleted topics leave, and those that a full disk kept.
+async fn free_segments(log: Arc<Log>) {
+    let mut dead = log.storage.dead.listen();
+    loop {
+        dead.await;
+        dead = log.storage.dead.listen();
+        let log = Arc::clone(&log);
+        blocking::unblock(move || log.free_segments()).await;
+    }
+}
+
+/// Each second, drops spare files that should not be kept, and checks whether a disk that refused
+/// writes accepts them again.
+async fn look_after_files(log: Arc<Log>, writer: Writer) {
+    loop {
+        Timer::after(SPARES_LOOK_EVERY).await;
         if let Some(room) = log.storage.probe_room() {
             writer.probe(room);
         }
         let store = Arc::clone(&log.store);
-        let (flushed, evicted) =
-            blocking::unblock(move || (store.flush_views(), store.evict_spares())).await;
-        if let Err(failure) = flushed {
-            warn!(target: "sedge::views", "cannot flush: {failure}; retrying");
-        }
+        let evicted = blocking::unblock(move || store.evict_spares()).await;
         if let Err(failure) = evicted {
             warn!(target: "sedge::retention", "a spare segment file cannot be removed: {failure}");
         }

@@ -25,7 +25,7 @@ pub async fn run(log: Arc<Log>, writer: Writer) {
         let planning = Arc::clone(&log);
         let moves = blocking::unblock(move || plan(&planning)).await;
         let log_starts = moves.iter().map(|of| (of.partition, of.offset)).collect();
-        match writer.retain(log_starts).await {
+        match writer.retain(&log, log_starts).await {
             Ok(count) => moves.iter().take(count).for_each(|of| of.tell(&log)),
             Err(_) => return,
         }

@@ -1,8 +1,7 @@
 //! Counts commits, to know whether all that was written is flushed.
 //!
 //! The flusher flushes where a request waits for that, and the upkeep what was acknowledged with
-//! interval durability. The writer goes on meanwhile. It waits for flushes itself only where it
-//! frees segments: their last rows must be durable first.
+//! interval durability. The writer goes on meanwhile.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

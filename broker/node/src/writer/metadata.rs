@@ -53,7 +53,6 @@ impl Round<'_> {
             self.state.partitions.remove(*id);
         }
         self.settlement.dropped.extend(dropped);
-        self.state.must_free = true;
     }
 
     /// Returns a copy of the metadata machine, with its position in the log.

@@ -181,8 +181,8 @@ pub enum Request {
         before: Option<Offset>,
         done: Done<Result<Offset, AppendError>>,
     },
-    /// Retention: moves log starts, then frees segments. The reply is the number of log starts that
-    /// were moved: the first ones.
+    /// Retention: moves log starts. The reply is the number of log starts that were moved: the
+    /// first ones.
     Retain {
         log_starts: Vec<(PartitionId, Offset)>,
         done: Done<usize>,
@@ -392,9 +392,13 @@ impl Writer {
     ///
     /// # Errors
     /// The broker is shutting down.
-    pub async fn retain(&self, log_starts: Vec<(PartitionId, Offset)>) -> Result<usize, Stopped> {
+    pub async fn retain(
+        &self,
+        log: &Arc<Log>,
+        log_starts: Vec<(PartitionId, Offset)>,
+    ) -> Result<usize, Stopped> {
         let mut count = 0;
-        // A request without log starts still frees segments.
+        // Without log starts, segments are freed all the same.
         let mut rest = &log_starts[..];
         loop {
             let (some, more) = rest.split_at(rest.len().min(FREEING_ROWS_MAX));
@@ -403,6 +407,8 @@ impl Writer {
             self.send(Request::Retain { log_starts, done }).await?;
             let moved = moved.await?;
             count += moved;
+            let log = Arc::clone(log);
+            blocking::unblock(move || log.free_segments()).await;
             if more.is_empty() || moved < some.len() {
                 return Ok(count);
             }
@@ -450,14 +456,6 @@ impl Writer {
             Timer::after(ROLL_WAIT_MAX).await;
         };
         future::block_on(future::or(asked, over));
-    }
-
-    /// Queues the freeing of segments. Blocks while the queue is full.
-    pub fn free(&self) {
-        let (done, _) = reply::channel();
-        let log_starts = Vec::new();
-        let request = Request::Retain { log_starts, done };
-        let _ = self.requests.send_blocking(request);
     }
 
     /// Flushes what was acknowledged with interval durability, while the writer goes on. Blocks.

@@ -187,7 +187,6 @@ impl<'a> Round<'a> {
             }
             Request::Retain { log_starts, done } => {
                 let count = self.plan_retain(&log_starts);
-                self.state.must_free = true;
                 self.settlement.replies.push(Reply::Retain(done, count));
             }
             Request::Replace { entries, done } => {
@@ -212,7 +211,7 @@ impl<'a> Round<'a> {
                 if let Err(refusal) = self.reserve(room) {
                     self.log.storage.refuses(&refusal, room);
                     // Segments that could not be freed may be freeable now.
-                    self.state.must_free = true;
+                    self.log.storage.dead.notify(1);
                 }
             }
             Request::Probe { .. } | Request::Stop => {}
@@ -231,6 +230,9 @@ impl<'a> Round<'a> {
         }
         self.log.metrics.commits.increment();
         self.flushes.note_written();
+        if self.log.store.wants_view_flush() {
+            self.log.storage.unflushed_views.notify(1);
+        }
     }
 }
 

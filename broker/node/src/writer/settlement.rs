@@ -128,6 +128,9 @@ impl Settlement {
         for id in &self.dropped {
             log.dropped(*id);
         }
+        if !self.dropped.is_empty() {
+            log.storage.dead.notify(1);
+        }
         if !self.shortened.is_empty() || !self.dropped.is_empty() {
             log.has_shrunk();
         }

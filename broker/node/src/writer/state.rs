@@ -10,8 +10,6 @@ use crate::metadata::controller::Controller;
 pub struct State {
     pub controller: Controller,
     pub partitions: ActivePartitions,
-    /// Segments wait to be freed.
-    pub must_free: bool,
     /// Segment that the last commit went to.
     pub segment: Option<SegmentId>,
 }
@@ -22,7 +20,6 @@ impl State {
         Self {
             controller,
             partitions: ActivePartitions::default(),
-            must_free: false,
             segment: None,
         }
     }

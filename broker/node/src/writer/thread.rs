@@ -1,12 +1,12 @@
 //! The writer thread's loop: gather requests, then one round for each commit.
 
-use async_channel::{Receiver, TryRecvError};
+use async_channel::Receiver;
 
 use super::flusher::Flusher;
 use super::flushes::Flushes;
 use super::round::Round;
 use super::state::State;
-use super::{Request, gather, upkeep};
+use super::{Request, gather};
 use crate::log::Log;
 
 /// Runs until [`Request::Stop`], or until all handles are gone.
@@ -20,34 +20,22 @@ pub fn run(
     let mut requests = Vec::new();
     let mut stopping = false;
     while !stopping {
-        // While segments wait to be freed, the thread waits for no request.
-        let first = if state.must_free {
-            queue.try_recv()
-        } else {
-            queue.recv_blocking().map_err(|_| TryRecvError::Closed)
+        let Ok(first) = queue.recv_blocking() else {
+            break;
         };
-        match first {
-            Ok(first) => {
-                let recent = flusher.recent();
-                gather::fill(first, queue, &mut requests, recent, |request| {
-                    request.is_flushed(log)
-                });
-                stopping = requests
-                    .iter()
-                    .any(|request| matches!(request, Request::Stop));
-                while !requests.is_empty() {
-                    let together = in_one_commit(&requests);
-                    let some = requests.drain(..together);
-                    if let Some(flushed) = Round::new(log, &mut state, flushes).run(some) {
-                        flusher.settle_flushed(flushed);
-                    }
-                }
+        let recent = flusher.recent();
+        gather::fill(first, queue, &mut requests, recent, |request| {
+            request.is_flushed(log)
+        });
+        stopping = requests
+            .iter()
+            .any(|request| matches!(request, Request::Stop));
+        while !requests.is_empty() {
+            let together = in_one_commit(&requests);
+            let some = requests.drain(..together);
+            if let Some(flushed) = Round::new(log, &mut state, flushes).run(some) {
+                flusher.settle_flushed(flushed);
             }
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Closed) => break,
-        }
-        if state.must_free {
-            state.must_free = upkeep::free(log);
         }
     }
     flusher.end();

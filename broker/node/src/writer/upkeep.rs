@@ -1,4 +1,4 @@
-//! Upkeep of the log within a round: moves log starts, expires producers, rolls and frees segments.
+//! Upkeep of the log within a round: moves log starts, expires producers and rolls segments.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::partition;
 use super::room::{NOTHING, rows_to_free};
 use super::round::Round;
 use super::settlement::Shortened;
-use crate::log::{Log, transactions};
+use crate::log::transactions;
 use crate::process::exit;
 
 impl Round<'_> {
@@ -111,22 +111,5 @@ impl Round<'_> {
         for done in self.rolls.drain(..) {
             done.send(());
         }
-    }
-}
-
-/// Frees some segments. Returns whether there are more.
-pub(super) fn free(log: &Log) -> bool {
-    match log.store.free_segments() {
-        Ok(freed) => {
-            let segments = u64::from(freed.segments);
-            log.metrics.segments_freed.add(segments);
-            // Segments that cannot be freed on a full disk are left to the next round.
-            freed.more && segments > 0
-        }
-        Err(refusal) if refusal.is_refusal() => {
-            warn!(target: "sedge::retention", "segments cannot be freed: {refusal}");
-            false
-        }
-        Err(failure) => exit::fatal("free segments", &failure),
     }
 }

@@ -151,7 +151,8 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
     /// Returns the live slices of some segments, by partition, in the order of the offsets.
     fn live_slices(&self, of: &[SegmentId]) -> Result<Vec<(PartitionId, Slice)>, Error>;
 
-    /// Frees segments without live slices. The work per call is bounded. Writer only.
+    /// Frees segments without live slices. The work per call is bounded. Blocks for flushes, and
+    /// appends go on meanwhile.
     fn free_segments(&self) -> Result<Freed, Error>;
     /// Evicts freed files that wait for reuse from the page cache, so that none of their bytes is
     /// lent to a socket any more. Removes files whose pages stay lent for too long. Called every
@@ -178,9 +179,13 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
         Vec::new()
     }
     /// Brings pending view updates to the disk. Called from a background thread, every second or
-    /// so; `append` does it by itself when much is pending. A failure loses nothing and is retried
-    /// by the next call.
+    /// so, and when it is [wanted](Self::wants_view_flush). Appends go on meanwhile. A failure
+    /// loses nothing and is retried by the next call.
     fn flush_views(&self) -> Result<(), Error>;
+    /// Returns whether so many view updates are pending that they should be flushed now.
+    fn wants_view_flush(&self) -> bool {
+        false
+    }
     /// Makes the next start rebuild the views. Called if an entry of the caller's views cannot be
     /// read.
     fn distrust_views(&self) {}

@@ -12,6 +12,8 @@ const SECTOR_BYTES: usize = 512;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Contents {
     pub bytes: Vec<u8>,
+    /// A sync of this use of the file has ended: the one of its header.
+    pub is_begun: bool,
     /// Versions of each sector: at the last sync, and after each write since, except the newest.
     unsynced: BTreeMap<usize, Vec<Vec<u8>>>,
     /// Versions of sectors that a failed sync gave up: a later sync succeeds without writing them,
@@ -24,6 +26,13 @@ pub(super) struct Contents {
     /// Bytes that were lent to the kernel, and from which position. The kernel's queues outlive a
     /// process.
     loans: Vec<(usize, Weak<Mutex<Vec<u8>>>)>,
+}
+
+/// What a sync covers: of each sector, the versions that it replaces.
+#[derive(Debug)]
+pub(super) struct Covered {
+    versions: BTreeMap<usize, usize>,
+    cut: Vec<u8>,
 }
 
 /// Bytes of a file on their way to a peer: the file's own pages. Drop it when the peer has received
@@ -108,12 +117,29 @@ impl Contents {
         self.loans.retain(|(from, _)| *from < bytes);
     }
 
-    pub fn sync(&mut self) {
-        for sector in self.unsynced.keys() {
-            self.given_up.remove(sector);
+    /// Returns what a sync that begins now covers.
+    pub fn begin_sync(&self) -> Covered {
+        let versions = self.unsynced.iter();
+        Covered {
+            versions: versions.map(|(at, old)| (*at, old.len())).collect(),
+            cut: self.cut.clone(),
         }
-        self.unsynced.clear();
-        self.cut.clear();
+    }
+
+    /// Ends a sync. Writes that came after its beginning stay unsynced.
+    pub fn end_sync(&mut self, covered: Covered) {
+        for (sector, count) in covered.versions {
+            self.given_up.remove(&sector);
+            if let Some(old) = self.unsynced.get_mut(&sector) {
+                old.drain(..count.min(old.len()));
+                if old.is_empty() {
+                    self.unsynced.remove(&sector);
+                }
+            }
+        }
+        if self.cut == covered.cut {
+            self.cut.clear();
+        }
     }
 
     pub fn fail_sync(&mut self) {

@@ -9,6 +9,7 @@
 //! - **Damage**: any byte may change, synced or not, and any page may become unreadable.
 //! - **Refusals**: full, read-only; a write that fails after writing all, a part or nothing; a sync
 //!   that fails, after which nothing that it should have kept is ever safe.
+//! - **A sync** keeps what was written before its beginning; it may take while other writes come.
 //! - **Loans**: bytes sent from a file are not copied. A write to the file changes them until the
 //!   peer has received them or the machine is off; a file of which nothing is lent can be evicted.
 //! - **A fuse** stops all changes at any point: the moment of a crash.
@@ -19,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -69,6 +70,46 @@ impl Fuse {
     }
 }
 
+/// Where one sync stops after its beginning, until the test lets it end. Clones are the same gate.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<(Mutex<Passage>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Passage {
+    is_reached: bool,
+    is_open: bool,
+}
+
+impl Gate {
+    /// Waits until a sync is at the gate, or [`Gate::open`] was called. Returns whether a sync is
+    /// there.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        let (passage, changed) = &*self.0;
+        let passage = passage.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = changed.wait_while(passage, |of| !of.is_reached && !of.is_open);
+        wait.unwrap_or_else(PoisonError::into_inner).is_reached
+    }
+
+    /// Lets the sync that is at the gate end, and all later ones.
+    pub fn open(&self) {
+        self.change(|passage| passage.is_open = true);
+    }
+
+    fn pass(&self) {
+        let (passage, changed) = &*self.0;
+        self.change(|passage| passage.is_reached = true);
+        let passage = passage.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(changed.wait_while(passage, |of| !of.is_open));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Passage)) {
+        let (passage, changed) = &*self.0;
+        change(&mut passage.lock().unwrap_or_else(PoisonError::into_inner));
+        changed.notify_all();
+    }
+}
+
 /// A disk in memory; see the module. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk(Arc<Mutex<State>>);
@@ -77,6 +118,8 @@ pub struct MemoryDisk(Arc<Mutex<State>>);
 struct State {
     faults: Faults,
     fuse: Fuse,
+    /// Where the next sync of commits stops.
+    gate: Option<Gate>,
     files: BTreeMap<SegmentId, Contents>,
     spares: BTreeMap<SegmentId, Contents>,
     /// Segments whose name was removed since a name was last made, oldest first; `None` if the file
@@ -105,6 +148,12 @@ impl MemoryDisk {
 
     pub fn set_fuse(&self, fuse: Fuse) {
         self.state().fuse = fuse;
+    }
+
+    /// Has the next sync of commits stop at `gate`. The one of a segment's header does not: the
+    /// writer waits for that.
+    pub fn set_gate(&self, gate: Option<Gate>) {
+        self.state().gate = gate;
     }
 
     pub fn set_faults(&self, faults: Faults) {
@@ -326,6 +375,7 @@ impl Disk for MemoryDisk {
             return Ok(None);
         };
         contents.bytes.resize(bytes as usize, 0);
+        contents.is_begun = false;
         state.written_over.insert(spare);
         state.files.insert(id, contents);
         state.removed.clear();
@@ -430,6 +480,18 @@ impl SegmentFile for OpenFile {
         if self.is_removed() {
             return Ok(());
         }
+        let (covered, gate) = self.with(|state, id| {
+            let contents = &state.files[&id];
+            let covered = contents.begin_sync();
+            let gate = contents.is_begun.then(|| state.gate.take()).flatten();
+            Ok((covered, gate))
+        })?;
+        if let Some(gate) = gate {
+            gate.pass();
+            if self.is_removed() {
+                return Ok(());
+            }
+        }
         self.with(|state, id| {
             if state.faults.sync_fails {
                 if let Some(contents) = state.files.get_mut(&id) {
@@ -439,7 +501,8 @@ impl SegmentFile for OpenFile {
             }
             state.burn()?;
             if let Some(contents) = state.files.get_mut(&id) {
-                contents.sync();
+                contents.end_sync(covered);
+                contents.is_begun = true;
             }
             Ok(())
         })

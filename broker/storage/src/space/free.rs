@@ -2,19 +2,24 @@
 //!
 //! The order makes a crash at any point harmless: the rows that must outlive a segment are
 //! appended, synced and in the views before its file is removed.
+//!
+//! The writer goes on meanwhile: its lock is held while something is decided that a commit could
+//! change, and not while flushes run.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::PoisonError;
 
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{Freed, LogBounds};
 use crate::catalog::ColdRuns;
 use crate::error::{Error, io_error, is_unreadable};
-use crate::format::{ENTRY_BYTES, EntryHead, EntryKind, FRAME_HEAD_BYTES, FooterRun};
+use crate::format::{ENTRY_BYTES, EntryHead, EntryKind, FRAME_HEAD_BYTES, FooterRun, PAGE_BYTES};
 use crate::ids::SegmentId;
 use crate::limits;
 use crate::segment::listing;
 use crate::store::Store;
+use crate::store::writer::Writer;
 use crate::views::tables::{LogKey, LogValue, Segment};
 use crate::write::part::Part;
 
@@ -47,6 +52,8 @@ impl Contents {
 }
 
 pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
+    let freeing = store.freeing.lock();
+    let _one = freeing.unwrap_or_else(PoisonError::into_inner);
     store.check_health()?;
     let (dead, more) = candidates(store);
     let mut freed = Freed {
@@ -101,6 +108,9 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
     // older segments still have what it dropped.
     emptied.sort_by_key(|candidate| candidate.id);
     for candidate in emptied {
+        // A commit that was written meanwhile may refer to a cold segment again. The others stay
+        // without live data.
+        let _writer = candidate.is_cold.then(|| store.lock_writer());
         if lives(store, candidate.id) {
             continue;
         }
@@ -126,15 +136,16 @@ fn lives(store: &Store, id: SegmentId) -> bool {
 
 /// Returns the active segment, and the one with the newest commit, which the applied position
 /// points at.
-pub(crate) fn in_use(store: &Store) -> BTreeSet<SegmentId> {
-    let writer = store.lock_writer();
+pub(crate) fn in_use(store: &Store, writer: &Writer) -> BTreeSet<SegmentId> {
     let active = writer.active.as_ref().map(|active| active.id);
     let newest = store.catalog.read().applied.segment;
     active.into_iter().chain([newest]).collect()
 }
 
 fn candidates(store: &Store) -> (Vec<(SegmentId, Segment)>, bool) {
-    let in_use = in_use(store);
+    // Locked, so that no segment begins in between.
+    let writer = store.lock_writer();
+    let in_use = in_use(store, &writer);
     let state = store.catalog.read();
     let dead = |of: &(&SegmentId, &Segment)| of.1.live_slices == 0 && !in_use.contains(of.0);
     let mut dead = state.segments.iter().filter(dead);
@@ -164,7 +175,60 @@ pub(crate) fn contents(store: &Store, id: SegmentId, generation: u64) -> Result<
 /// Appends the rows that a rebuild of the views still needs after the segments are gone: log starts
 /// and ends, dropped partitions whose older data may be left, and the ranges of cold segments that
 /// count. Appends all or none; with none, fewer segments are freed.
+///
+/// A current log start may come from a commit that a power cut would lose, and must not take effect
+/// without the rest of that commit. So rows are appended if they were the same before a sync.
 fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
+    let mut synced: Option<Vec<EntryHead>> = None;
+    for tries_left in (0..limits::CARRY_TRIES).rev() {
+        let mut writer = store.lock_writer();
+        let (parts, cold) = facts_to_carry(store, emptied)?;
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let heads: Vec<EntryHead> = parts.iter().map(|part| part.head).collect();
+        if synced.as_ref() != Some(&heads) {
+            if tries_left > 0 {
+                drop(writer);
+                store.sync_log()?;
+                synced = Some(heads);
+                continue;
+            }
+            // Commits change the rows as fast as they are synced: these have to wait.
+            store.sync_log()?;
+        }
+        return append_facts(store, &mut writer, &parts, &cold);
+    }
+    Ok(())
+}
+
+/// Appends rows. Leaves the room of the commit that the writer has reserved and not yet written.
+fn append_facts(
+    store: &Store,
+    writer: &mut Writer,
+    parts: &[Part],
+    cold: &ColdRuns,
+) -> Result<(), Error> {
+    let rows = parts.len() as u64;
+    let heads = rows.div_ceil(limits::CARRIED_ROWS_MAX as u64);
+    let bytes = rows * ENTRY_BYTES + heads * FRAME_HEAD_BYTES;
+    let left = match writer.reserved {
+        0 => 0,
+        // A frame may begin on a new page.
+        reserved => reserved + (heads + 1) * PAGE_BYTES,
+    };
+    store.make_room_to_free(writer, bytes + left)?;
+    for rows in parts.chunks(limits::CARRIED_ROWS_MAX) {
+        let rows = rows.iter().map(|part| Part::row(part.head)).collect();
+        let append_ms = 0;
+        store.append_parts(writer, rows, cold, Vec::new(), append_ms)?;
+    }
+    Ok(())
+}
+
+/// Returns the rows, and the runs of the cold segments that they point at. The caller holds the
+/// writer's lock.
+fn facts_to_carry(store: &Store, emptied: &[Contents]) -> Result<(Vec<Part>, ColdRuns), Error> {
     let (oldest_kept, said) = {
         let state = store.catalog.read();
         let gone = |id: &SegmentId| emptied.iter().any(|candidate| candidate.id == *id);
@@ -210,21 +274,7 @@ fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
             EntryKind::LogStart | EntryKind::Drop | EntryKind::Append | EntryKind::Moved => {}
         }
     }
-    if !parts.is_empty() {
-        // A current log start may come from a commit that a power cut would lose, and must not take
-        // effect without the rest of that commit.
-        store.sync_log()?;
-    }
-    let rows = parts.len() as u64;
-    let heads = rows.div_ceil(limits::CARRIED_ROWS_MAX as u64);
-    let bytes = rows * ENTRY_BYTES + heads * FRAME_HEAD_BYTES;
-    store.make_room_to_free(&mut store.lock_writer(), bytes)?;
-    for rows in parts.chunks(limits::CARRIED_ROWS_MAX) {
-        let rows = rows.iter().map(|part| Part::row(part.head)).collect();
-        let append_ms = 0;
-        store.append_parts(rows, &cold, Vec::new(), append_ms)?;
-    }
-    Ok(())
+    Ok((parts, cold))
 }
 
 /// Returns the log starts in the active segment, which stays: on a full disk, those that were just
@@ -282,8 +332,13 @@ fn carry_replaced(
 
 /// Removes the segments' runs from the index, unless something else has taken their place.
 fn forget_runs(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
-    for candidate in emptied.iter().filter(|of| !lives(store, of.id)) {
+    for candidate in emptied {
         for of in &candidate.runs {
+            // Locked, so that no commit puts something in the run's place in between.
+            let _writer = store.lock_writer();
+            if lives(store, candidate.id) {
+                break;
+            }
             // A run whose front was replaced has moved to a higher offset.
             let low = LogKey::run(of.partition, of.base);
             let high = LogKey::run(of.partition, of.run.next.plus(-1));

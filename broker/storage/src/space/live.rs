@@ -13,7 +13,9 @@ use crate::store::Store;
 /// See [`crate::LogStore::segments`].
 pub(crate) fn segments(store: &Store) -> Result<Vec<SegmentUse>, Error> {
     let bytes: BTreeMap<SegmentId, u64> = store.files.disk.list()?.into_iter().collect();
-    let in_use = free::in_use(store);
+    // Locked, so that no segment begins in between.
+    let writer = store.lock_writer();
+    let in_use = free::in_use(store, &writer);
     let state = store.catalog.read();
     let full = state.segments.iter().filter(|(id, _)| !in_use.contains(id));
     Ok(full

@@ -47,6 +47,8 @@ pub struct Store {
     /// device while no process ran.
     pub(crate) opened_at: Option<(SegmentId, u64)>,
     syncing: Mutex<()>,
+    /// Held while segments are freed, by one thread at a time.
+    pub(crate) freeing: Mutex<()>,
     poisoned: AtomicBool,
     identity: Identity,
     /// The folder of the views, on a real disk.
@@ -92,6 +94,7 @@ impl Store {
             suspects: Mutex::default(),
             opened_at: None,
             syncing: Mutex::default(),
+            freeing: Mutex::default(),
             poisoned: AtomicBool::new(false),
             identity,
             views: None,

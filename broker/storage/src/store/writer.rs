@@ -12,6 +12,9 @@ pub(crate) struct Writer {
     pub sequence: Sequence,
     pub active: Option<Active>,
     pub last_segment: SegmentId,
+    /// Bytes in the active segment for the commit that was reserved and is not written yet. Rows
+    /// that are written meanwhile, to free segments, leave them.
+    pub reserved: u64,
     pub closed: bool,
 }
 

@@ -41,10 +41,12 @@ impl Store {
         let kept = room.urgency.keeps_bytes(self.options.segment_bytes);
         let bytes = room.frame_bytes();
         if room.urgency == Urgency::Ordinary {
-            self.make_room(&mut writer, bytes + kept)
+            self.make_room(&mut writer, bytes + kept)?;
         } else {
-            self.make_room_to_free(&mut writer, bytes + kept)
+            self.make_room_to_free(&mut writer, bytes + kept)?;
         }
+        writer.reserved = bytes;
+        Ok(())
     }
 
     /// Handles too many pending view updates: flushes once more, and then the disk counts as full.
@@ -70,6 +72,9 @@ impl Store {
     }
 
     pub(crate) fn append_commit(&self, commit: Commit) -> Result<Sequence, Error> {
+        // Locked from here on, so that no cold segment is freed between its adoption and the rows
+        // that refer to it.
+        let mut writer = self.lock_writer();
         let mut parts = Vec::with_capacity(commit.entries.len());
         let mut adopted: Vec<Arc<Cold>> = Vec::new();
         let mut runs = ColdRuns::default();
@@ -124,27 +129,22 @@ impl Store {
         for cold in &adopted {
             self.adopt(cold);
         }
-        let sequence = self.append_parts(parts, &runs, commit.updates, commit.append_ms)?;
-        if self.catalog.pending_bytes() >= self.options.views_flush_bytes
-            && !self.catalog.is_flush_hopeless()
-            && let Err(error) = self.flush(true)
-        {
-            // Pending updates stay readable and are bounded by `reserve`.
-            self.check_health().map_err(|_| error)?;
-        }
-        Ok(sequence)
+        let appended =
+            self.append_parts(&mut writer, parts, &runs, commit.updates, commit.append_ms);
+        writer.reserved = 0;
+        appended
     }
 
     /// Appends one frame. Nothing is written before room is made.
     pub(crate) fn append_parts(
         &self,
+        writer: &mut Writer,
         mut parts: Vec<Part>,
         cold: &ColdRuns,
         updates: Vec<ViewUpdate>,
         append_ms: i64,
     ) -> Result<Sequence, Error> {
         self.check_health()?;
-        let mut writer = self.lock_writer();
         if writer.closed {
             return Err(Error::Refused {
                 why: "the store is closed",
@@ -163,14 +163,14 @@ impl Store {
             });
         }
         let head_bytes = FRAME_HEAD_BYTES + parts.len() as u64 * ENTRY_BYTES;
-        self.make_room(&mut writer, head_bytes + body_bytes)?;
+        self.make_room(writer, head_bytes + body_bytes)?;
         let active_id = writer.last_segment;
         for part in &mut parts {
             if part.head.kind == EntryKind::Drop && part.head.base == Offset::ZERO {
                 part.head.base = Offset(active_id.0 as i64);
             }
         }
-        let (at, head) = self.write_frame(&mut writer, &parts, body_bytes, append_ms)?;
+        let (at, head) = self.write_frame(writer, &parts, body_bytes, append_ms)?;
         // After the write nothing may fail: half-applied state is as bad as half a write.
         self.catalog
             .apply(at, &head, cold, updates)

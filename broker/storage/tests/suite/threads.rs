@@ -1,4 +1,5 @@
-//! Tests one writer, which also deletes and frees, with concurrent readers, a flusher and a syncer.
+//! Tests one writer, which also deletes, with concurrent readers, a flusher, a syncer, and a thread
+//! that frees segments.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -24,6 +25,7 @@ fn readers_see_whole_batches_while_the_log_moves_on() {
         scope.spawn(move || write(store, written));
         scope.spawn(move || while_written(written, |_| store.sync().unwrap()));
         scope.spawn(move || while_written(written, |_| store.flush_views().unwrap()));
+        scope.spawn(move || while_written(written, |_| free(store)));
         scope.spawn(move || follow(store, written));
         scope.spawn(move || while_written(written, |end| read_back(store, end)));
     });
@@ -39,6 +41,10 @@ fn while_written(written: &AtomicI64, mut act: impl FnMut(i64)) {
     }
 }
 
+fn free(store: &dyn LogStore) {
+    store.free_segments().unwrap();
+}
+
 fn write(store: &dyn LogStore, written: &AtomicI64) {
     for n in 0..COMMITS {
         let entries = vec![
@@ -52,7 +58,6 @@ fn write(store: &dyn LogStore, written: &AtomicI64) {
             store
                 .append(commit(vec![start(P), start(PartitionId(6))], n))
                 .unwrap();
-            store.free_segments().unwrap();
         }
         written.store(n + 1, Ordering::Release);
     }

@@ -87,7 +87,7 @@ pub fn round(pace: &Pace, set_aside: &mut SetAside) {
                 Err(_) => return,
             }
         }
-        pace.writer.free();
+        pace.log.free_segments();
     }
 }
 

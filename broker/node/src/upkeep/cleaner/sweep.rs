@@ -30,7 +30,7 @@ pub fn round(pace: &Pace, set_aside: &mut SetAside) {
                     };
                     set_aside.segments.insert(at);
                 }
-                pace.writer.free();
+                pace.log.free_segments();
             }
             Err(error) => {
                 debug!(target: "sedge::cleaner", "segments cannot be emptied now: {error}");

@@ -17,6 +17,7 @@ use sedge_storage::{
 use super::check;
 use super::lending;
 use super::model::{Hit, WITNESS};
+use super::overlapped;
 use super::replacing;
 use super::world::World;
 use crate::bytes_of::{append, batch};
@@ -46,6 +47,7 @@ pub const ACTIONS: &[Action] = &[
     action(5, "sync", sync),
     action(5, "flush views", flush_views),
     action(6, "free segments", free_segments),
+    action(6, "overlap", overlapped::overlap),
     action(6, "put together", put_together),
     action(3, "replace", replacing::replace),
     action(1, "roll", roll),
@@ -64,7 +66,7 @@ pub const ACTIONS: &[Action] = &[
     action(3, "evict spares", lending::evict),
 ];
 
-fn append_some(world: &mut World) {
+pub fn append_some(world: &mut World) {
     let mut entries: Vec<Entry> = Vec::new();
     let mut bytes = 0;
     for _ in 0..=world.random.below(4) {
@@ -94,6 +96,7 @@ fn append_some(world: &mut World) {
     // The writer normally reserves; otherwise the append finds out.
     let room = Room::ordinary(bytes as u64, entries.len() as u64);
     if world.random.one_in(4) || reserve(world, room) {
+        overlapped::end(world);
         world.commit(entries);
     }
 }
@@ -128,11 +131,16 @@ pub fn sync(world: &mut World) {
 pub fn flush_views(world: &mut World) {
     // Not every call flushes.
     for _ in 0..=world.random.below(31) {
-        let flushed = world.store().flush_views();
-        if let Err(error) = flushed {
-            return world.judge(error);
+        if !flush_views_once(world) {
+            return;
         }
     }
+}
+
+/// Returns whether the flush, if there was one, succeeded.
+pub fn flush_views_once(world: &mut World) -> bool {
+    let flushed = world.store().flush_views();
+    flushed.map_err(|error| world.judge(error)).is_ok()
 }
 
 pub fn free_segments(world: &mut World) {
@@ -145,6 +153,32 @@ pub fn free_segments(world: &mut World) {
 
 /// Writes a partition's part of some full segments again to a cold one.
 fn put_together(world: &mut World) {
+    // Sometimes the segment is never adopted.
+    let adopts = !world.random.one_in(10);
+    if let Some(entries) = copy_some(world)
+        && adopts
+    {
+        adopt(world, entries);
+    }
+}
+
+/// Has the commit's rows refer to a cold segment that is written. The records do not change, so the
+/// model is not told.
+pub fn adopt(world: &mut World, entries: Vec<Entry>) {
+    world.note(format!("  adopts {}", check::brief(&entries)));
+    let commit = Commit {
+        entries,
+        ..Commit::default()
+    };
+    let replaced = world.store().append(commit);
+    world.in_doubt = true;
+    if let Err(error) = replaced {
+        world.judge(error);
+    }
+}
+
+/// Writes a cold segment. Returns the rows that make it count.
+pub fn copy_some(world: &mut World) -> Option<Vec<Entry>> {
     let partition = if world.random.one_in(4) {
         WITNESS
     } else {
@@ -155,17 +189,18 @@ fn put_together(world: &mut World) {
     let mut slices = store.slices(partition).unwrap();
     slices.retain(|slice| Some(slice.segment) != active);
     if slices.is_empty() {
-        return;
+        return None;
     }
     let count = 1 + world.random.below(slices.len() as u64) as usize;
     slices.truncate(count);
-    // Sometimes the segment is never adopted.
-    let adopts = !world.random.one_in(10);
     let bytes = slices.iter().map(|slice| slice.bytes).sum();
     let copied = copy(world.store(), partition, &slices, bytes);
     let cold = match copied {
         Ok(cold) => Arc::new(cold),
-        Err(error) => return world.judge(error),
+        Err(error) => {
+            world.judge(error);
+            return None;
+        }
     };
     let entries: Vec<Entry> = slices
         .iter()
@@ -179,18 +214,7 @@ fn put_together(world: &mut World) {
         })
         .collect();
     world.note(format!("  {}", check::brief(&entries)));
-    // The records do not change, so the model is not told.
-    if adopts {
-        let commit = Commit {
-            entries,
-            ..Commit::default()
-        };
-        let replaced = world.store().append(commit);
-        world.in_doubt = true;
-        if let Err(error) = replaced {
-            world.judge(error);
-        }
-    }
+    Some(entries)
 }
 
 fn copy(
@@ -220,7 +244,7 @@ fn roll(world: &mut World) {
     }
 }
 
-fn move_log_start(world: &mut World) {
+pub fn move_log_start(world: &mut World) {
     let partition = PartitionId(*world.random.pick(&world.live));
     let bounds = world.store().bounds(partition).unwrap();
     let length = (bounds.next_offset.0 - bounds.log_start.0) as u64;
@@ -230,6 +254,7 @@ fn move_log_start(world: &mut World) {
         .log_start
         .plus(world.random.below(length + more) as i64);
     if reserve(world, one_row(Urgency::Upkeep)) {
+        overlapped::end(world);
         world.commit(vec![Entry::LogStart { partition, offset }]);
     }
 }
@@ -243,7 +268,7 @@ fn move_witness_start(world: &mut World) {
     world.commit(vec![Entry::LogStart { partition, offset }]);
 }
 
-fn drop_partition(world: &mut World) {
+pub fn drop_partition(world: &mut World) {
     let at = world.random.below(world.live.len() as u64) as usize;
     let partition = PartitionId(world.live[at]);
     if !reserve(world, one_row(Urgency::Command)) {
@@ -254,9 +279,9 @@ fn drop_partition(world: &mut World) {
     world.commit(vec![Entry::Drop { partition }]);
 }
 
-fn read_some(world: &mut World) {
+pub fn read_some(world: &mut World) {
     let partition = PartitionId(world.random.below(u64::from(world.next_partition)) as u32);
-    let store = world.store.as_ref().unwrap();
+    let store = &**world.store.as_ref().unwrap();
     check::compare_some(store, &world.model, &mut world.random, partition);
 }
 

@@ -10,6 +10,8 @@
 //! - offsets and bytes are the model's, from any offset, with any bound, by time;
 //! - bytes given to a reader reach its peer unchanged, however late;
 //! - no open is refused, and no hole is reported if there is none;
+//! - a flush keeps what was written before it began, while the writer goes on, and after one that
+//!   failed no other succeeds;
 //! - a flipped bit costs only the batches of the commit that it hit, and if they are lost the
 //!   report says so.
 //!
@@ -29,6 +31,7 @@ mod actions;
 mod check;
 mod lending;
 mod model;
+mod overlapped;
 mod random;
 mod regressions;
 mod replacing;

@@ -31,7 +31,7 @@ pub fn replace(world: &mut World) {
     let mut next = slices
         .last()
         .map_or(first.next_offset, |last| last.next_offset);
-    let store = world.store.as_ref().unwrap();
+    let store = &**world.store.as_ref().unwrap();
     let pair = match rewrite(store, &mut world.random, partition, &slices, &mut next) {
         Ok(pair) => pair,
         Err(error) => return world.judge(error),

@@ -12,6 +12,7 @@ use super::actions::{self, ACTIONS, Action};
 use super::check;
 use super::lending::{self, Lent, Located};
 use super::model::{Model, WITNESS};
+use super::overlapped;
 use super::random::Random;
 use crate::bytes_of::{Derive, append, batch, commit};
 
@@ -32,7 +33,7 @@ pub struct World {
     pub model: Model,
     pub disk: MemoryDisk,
     pub base: MemoryBase,
-    pub store: Option<Store>,
+    pub store: Option<Arc<Store>>,
     pub live: Vec<u32>,
     pub next_partition: u32,
     pub faults: Faults,
@@ -49,6 +50,8 @@ pub struct World {
     told: BTreeSet<usize>,
     /// Whether rows were written that no commit of the model represents, and not synced since.
     pub in_doubt: bool,
+    /// A flush that is under way.
+    pub overlapped: Option<overlapped::Flush>,
     /// Whether the next commit has reserved room.
     pub reserved: bool,
     /// Whether there was something to report as a hole, which a rebuild reports again.
@@ -85,6 +88,7 @@ impl World {
             is_reported: false,
             told: BTreeSet::new(),
             in_doubt: false,
+            overlapped: None,
             reserved: false,
             holes_possible: false,
             fuse: Fuse::default(),
@@ -163,6 +167,10 @@ impl World {
         match appended {
             Ok(_) => {
                 self.model.append(commit);
+                // The upkeep flushes soon.
+                if self.store().wants_view_flush() && self.random.one_in(2) {
+                    overlapped::flush_views(self);
+                }
             }
             Err(error) => {
                 self.judge(error);
@@ -311,7 +319,7 @@ impl World {
         self.model.find_torn(&self.disk);
         let (store, report) = self.try_open().unwrap();
         self.note(format!("opened: {report:?}"));
-        self.store = Some(store);
+        self.store = Some(Arc::new(store));
         self.check_survivors(safe, &report);
         self.is_reported = false;
     }
@@ -349,7 +357,7 @@ impl World {
             assert!(!report.lost_tail, "nothing that the views saw is lost");
         }
         self.hear(report.holes.iter().flat_map(|hole| &hole.lost));
-        let store = self.store.as_ref().unwrap();
+        let store = &**self.store.as_ref().unwrap();
         let witness = store.bounds(WITNESS).unwrap();
         let (there, damaged) = check::witnesses(store, witness);
         let mut lost = self.model.survive(safe, witness, &there, &damaged);
