@@ -407,8 +407,8 @@ fn a_plan_says_what_the_link_would_copy() {
     let planned = tools::must(planned, "plan").stdout;
     let plan: serde_json::Value = serde_json::from_str(&planned).expect("-o json is JSON");
     let of = |topic: &str| {
-        let topics = plan["topics"].as_array().expect("topics").iter();
-        let found = topics.cloned().find(|row| row["topic"] == topic);
+        let mut topics = plan["topics"].as_array().expect("topics").iter();
+        let found = topics.find(|row| row["topic"] == topic).cloned();
         found.unwrap_or_else(|| panic!("{topic} in {plan}"))
     };
     let new = of("commands.new");
