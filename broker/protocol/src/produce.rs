@@ -137,7 +137,7 @@ mod tests {
 
     fn batch(value_bytes: usize) -> Batch {
         let mut builder = BatchBuilder::new(Compression::None);
-        builder.push(5, None, Some(&vec![7; value_bytes]));
+        builder.push(5, None, Some(&vec![7; value_bytes]), &[]);
         builder.build().unwrap()
     }
 
