@@ -1,7 +1,9 @@
 //! Connects commands to a broker, by the Kafka protocol, like any client.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "jit")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +58,7 @@ impl Connect {
     }
 
     /// Returns the properties file.
+    #[cfg(feature = "jit")]
     pub fn command_config(&self) -> Option<&Path> {
         self.command_config.as_deref()
     }
