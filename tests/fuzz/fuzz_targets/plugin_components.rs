@@ -34,7 +34,7 @@ const PARTITIONS: u32 = 7;
 
 /// Inputs after which the target prints how far they came: a generator whose modules are all
 /// refused would find nothing, and look fine.
-const TOLD_EVERY: usize = 1000;
+const TOLD_EVERY: usize = 500;
 
 /// Inputs, those that compile, that start, and calls that are answered.
 static REACHED: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];

@@ -101,13 +101,15 @@ fn config(u: &mut Unstructured<'_>, shape: Vec<u8>) -> Result<Config> {
         module_shape: Some(shape),
         exceptions_enabled: anything,
         gc_enabled: anything,
+        // The engine has no references to what a collector would hold.
+        reference_types_enabled: anything,
         memory64_enabled: anything,
         threads_enabled: anything,
         wide_arithmetic_enabled: anything,
         custom_page_sizes_enabled: anything,
-        max_memories: 5,
+        max_memories: if u.ratio(1, 8)? { 5 } else { 1 },
         max_tables: 20,
-        max_table_elements: 200_000,
+        max_table_elements: if u.ratio(1, 8)? { 200_000 } else { 1_000 },
         max_instructions: 400,
         ..Config::default()
     })
@@ -160,12 +162,14 @@ enum Deed {
 
 /// A number that is a likely place, length or limit.
 fn number(u: &mut Unstructured<'_>) -> Result<i32> {
-    Ok(match u.int_in_range(0..=5)? {
-        0 => i32::from(u.arbitrary::<u8>()? % 20),
-        1 => LISTS_AT + i32::from(u.arbitrary::<u8>()? & 0xfc),
-        2 => -1 - i32::from(u.arbitrary::<u8>()? % 4),
-        3 => i32::from(u.arbitrary::<u16>()?) << 4,
+    Ok(match u.int_in_range(0..=9)? {
+        0..=3 => 0,
+        5 => 5,
+        6 => i32::from(u.arbitrary::<u8>()? % 20),
+        7 => LISTS_AT + i32::from(u.arbitrary::<u8>()? & 0xfc),
+        8 => -1 - i32::from(u.arbitrary::<u8>()? % 4),
         4 => HEAP_AT + i32::from(u.arbitrary::<u8>()?),
+        _ if u.arbitrary()? => i32::from(u.arbitrary::<u16>()?) << 4,
         _ => u.arbitrary()?,
     })
 }
@@ -185,7 +189,24 @@ impl Plan {
                 4..=6 => Deed::Call(u.arbitrary()?, numbers(u, 6)?, u.arbitrary()?),
                 _ => Deed::Nothing,
             };
-            let (words, lists) = (numbers(u, ANSWER_WORDS)?, numbers(u, 32)?);
+            // Some answers are right, or nearly: nothing behind the checks is seen without.
+            let mut words = numbers(u, ANSWER_WORDS)?;
+            let mut lists = numbers(u, 32)?;
+            match u.int_in_range(0..=3)? {
+                0 => words.fill(0),
+                1 => {
+                    let verdicts = u.arbitrary::<[u8; 8]>()?.map(|verdict| verdict % 6);
+                    let (first, second) = verdicts.split_at(4);
+                    let word =
+                        |of: &[u8]| of.iter().rev().fold(0, |all, of| all << 8 | i32::from(*of));
+                    (lists[0], lists[1]) = (word(first), word(second));
+                    let replaced = i32::from(u.arbitrary::<u8>()? % 6);
+                    let reasons = i32::from(u.arbitrary::<u8>()? % 6);
+                    let at = LISTS_AT + 8;
+                    words = vec![LISTS_AT, 5, at, replaced * 16, LISTS_AT, 64, at, reasons];
+                }
+                _ => {}
+            }
             Some(Answer {
                 words,
                 lists,
@@ -195,7 +216,11 @@ impl Plan {
             None
         };
         Ok(Self {
-            pages: u.int_in_range(0..=PAGES_MAX)?,
+            pages: if u.ratio(7, 8)? {
+                2
+            } else {
+                u.int_in_range(0..=PAGES_MAX)?
+            },
             realloc: match u.int_in_range(0..=7)? {
                 0 => Allocator::Random,
                 1 => Allocator::Same(number(u)?),
@@ -284,7 +309,7 @@ impl Reencode for Plan {
         of: wasmparser::MemoryType,
     ) -> Result<MemoryType, reencode::Error<Self::Error>> {
         let mut of = reencode::utils::memory_type(self, of);
-        of.minimum = of.minimum.max(self.pages);
+        of.minimum = of.minimum.min(PAGES_MAX).max(self.pages);
         of.maximum = of.maximum.map(|most| most.max(of.minimum));
         Ok(of)
     }
