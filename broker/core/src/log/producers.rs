@@ -94,6 +94,19 @@ impl SequenceRange {
         }
     }
 
+    /// Returns whether `next` is the range that the producer sends after this one.
+    #[must_use]
+    pub fn is_followed_by(&self, next: &Self) -> bool {
+        self.is_of_same_producer(next)
+            && self.epoch == next.epoch
+            && next.first == step(self.last, 1)
+    }
+
+    #[must_use]
+    pub fn is_of_same_producer(&self, other: &Self) -> bool {
+        self.producer_id == other.producer_id
+    }
+
     fn contains(&self, sequence: i32) -> bool {
         distance(self.first, sequence) <= distance(self.first, self.last)
     }

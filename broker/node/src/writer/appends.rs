@@ -110,7 +110,10 @@ impl Round<'_> {
             }
             self.write(elsewhere.partition, &Write::default(), Some(batch));
         }
-        self.settlement.awaiting.extend(part.awaits);
+        if let Some(awaits) = part.awaits {
+            awaits.applied();
+            self.settlement.awaiting.push(awaits);
+        }
         Appended {
             base_offset,
             log_append_time_ms,

@@ -94,11 +94,11 @@ impl From<(PartitionId, Batch)> for Elsewhere {
     }
 }
 
-/// What waits for a part to be settled: told once the part is written and as durable as its topic
-/// asks for, and dropped then, before the reply; dropped without a word if the part is refused or
-/// was written before.
+/// What waits for a part. It is told once the part is applied: the part will be written before all
+/// that is queued later, or the process ends. It is dropped once the part is settled, before the
+/// reply. It is dropped without a word if the part is refused or was written before.
 pub trait Awaits: Debug + Send + Sync {
-    fn written(&self);
+    fn applied(&self);
 }
 
 impl AppendPart {

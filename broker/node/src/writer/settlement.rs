@@ -73,7 +73,7 @@ pub struct Settlement {
     pub ended: Vec<Ended>,
     pub grown: Vec<Grown>,
     pub dropped: Vec<PartitionId>,
-    /// What waits for the parts that are written.
+    /// What waits for the parts to be settled.
     pub awaiting: Vec<Arc<dyn Awaits>>,
     pub replies: Vec<Reply>,
 }
@@ -137,9 +137,7 @@ impl Settlement {
     }
 
     fn reply(self) {
-        for awaits in self.awaiting {
-            awaits.written();
-        }
+        drop(self.awaiting);
         for reply in self.replies {
             match reply {
                 Reply::Append(done, outcomes) => done.send(outcomes),

@@ -633,7 +633,7 @@ fn a_rotten_copy_of_a_snapshot_takes_nothing_with_it_as_its_commit_has_nothing_e
 struct Told(AtomicBool);
 
 impl super::Awaits for Told {
-    fn written(&self) {
+    fn applied(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -20,7 +20,7 @@ use super::in_transaction::join;
 use crate::handlers::request::{Charged, Demand, Request, Topic, Topics};
 use crate::net::service::Disconnect;
 use crate::plugins::{Filtered, Held, Routed, Verdict};
-use crate::writer::{AppendPart, AppendReply, Appended, Awaited, Awaits, Elsewhere};
+use crate::writer::{AppendPart, AppendReply, Appended, Awaited, Elsewhere};
 
 /// State of one partition's produce before the writer has answered.
 enum Slot {
@@ -317,7 +317,7 @@ async fn admit_partition(
         write: sequence.into(),
         batch: Ok(here),
         elsewhere,
-        awaits: held.map(|held| Arc::new(held) as Arc<dyn Awaits>),
+        awaits: held.map(Held::into_awaits),
     });
     if is_rerouted {
         Slot::Rerouted(part)

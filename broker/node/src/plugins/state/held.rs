@@ -1,7 +1,6 @@
-//! A lane that a batch holds until the writer has answered.
+//! A lane that a batch holds until the writer has applied it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_lock::MutexGuardArc;
 use sedge_core::log::{AppendError, Producers, SequenceRange, SequenceVerdict};
@@ -13,6 +12,7 @@ use sedge_protocol::state_records::{Owner, batches_of};
 use sedge_storage::LogStore;
 
 use super::lane::{Table, Tables};
+use super::unsettled::Unsettled;
 use super::{Place, States, storage_error};
 use crate::log::views;
 use crate::metrics::Metrics;
@@ -26,8 +26,8 @@ pub enum Verdict {
     Repeat,
 }
 
-/// The tables of a partition, held for one batch. Dropped, it lets go of the lane: with the batch's
-/// changes if these were [written](Awaits::written), otherwise without them.
+/// The tables of a partition, held for one batch. Dropped, it lets go of the lane, without the
+/// changes of the batch.
 #[derive(Debug)]
 pub struct Held {
     tables: MutexGuardArc<Tables>,
@@ -35,16 +35,28 @@ pub struct Held {
     state_partition: PartitionId,
     budget: Arc<StateBudget>,
     metrics: Arc<Metrics>,
+    /// The batch's, and those of the batches before it that are not settled.
+    sequence: Option<SequenceRange>,
+    unsettled: Arc<Unsettled>,
     /// Bytes of changes and of their batches, by plugin.
     sealed: Vec<(String, u64, u64)>,
-    is_written: AtomicBool,
+    is_applied: bool,
+}
+
+/// A batch that the writer has, with the lane until it is applied.
+#[derive(Debug)]
+struct Queued {
+    held: Mutex<Option<Held>>,
+    sequence: Option<SequenceRange>,
+    unsettled: Arc<Unsettled>,
 }
 
 impl Held {
     pub(super) fn new(
-        tables: MutexGuardArc<Tables>,
+        (tables, unsettled): (MutexGuardArc<Tables>, &Arc<Unsettled>),
         place: Place,
         state_partition: PartitionId,
+        sequence: Option<SequenceRange>,
         of: &States,
     ) -> Self {
         Self {
@@ -53,8 +65,28 @@ impl Held {
             state_partition,
             budget: Arc::clone(&of.budget),
             metrics: Arc::clone(&of.metrics),
+            sequence,
+            unsettled: Arc::clone(unsettled),
             sealed: Vec::new(),
-            is_written: AtomicBool::new(false),
+            is_applied: false,
+        }
+    }
+
+    /// Returns what lets go of the lane once the writer has applied the batch: with the batch's
+    /// changes, or without them if the batch is refused.
+    pub fn into_awaits(self) -> Arc<dyn Awaits> {
+        Arc::new(Queued {
+            sequence: self.sequence,
+            unsettled: Arc::clone(&self.unsettled),
+            held: Mutex::new(Some(self)),
+        })
+    }
+
+    /// Lets go of the lane, with the changes of the batch.
+    fn apply(mut self) {
+        self.is_applied = true;
+        if let Some(sequence) = self.sequence {
+            self.unsettled.add(sequence);
         }
     }
 
@@ -98,19 +130,12 @@ impl Held {
     }
 }
 
-impl Awaits for Held {
-    fn written(&self) {
-        self.is_written.store(true, Ordering::Relaxed);
-    }
-}
-
 impl Drop for Held {
     fn drop(&mut self) {
-        let is_written = *self.is_written.get_mut();
         for table in self.tables.0.values_mut() {
-            table.end(is_written);
+            table.end(self.is_applied);
         }
-        if is_written {
+        if self.is_applied {
             for (plugin, changed, written) in &self.sealed {
                 let state = &self.metrics.plugin(plugin).state;
                 state.changed_bytes.add(*changed);
@@ -120,9 +145,32 @@ impl Drop for Held {
     }
 }
 
+impl Queued {
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Awaits for Queued {
+    fn applied(&self) {
+        if let Some(held) = self.held().take() {
+            held.apply();
+        }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        let is_applied = self.held().is_none();
+        if let Some(sequence) = self.sequence.filter(|_| is_applied) {
+            self.unsettled.settle(&sequence);
+        }
+    }
+}
+
 /// Judges a batch by its producer's sequence, as the writer will: the view of producers has what
-/// the writer has answered, and no batch of the partition is on its way to the writer. Where the
-/// writer is stricter, because it knows a producer for sure, it refuses the batch later.
+/// is settled, and no batch of the producer is on its way there. Where the writer is stricter,
+/// because it knows a producer for sure, it refuses the batch later.
 ///
 /// # Errors
 /// OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, KAFKA_STORAGE_ERROR.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sedge_plugin::{StateBudget, StateTable};
 
+use super::unsettled::Unsettled;
 use crate::metrics::{Metrics, PluginMetrics};
 use crate::plugins::bindings::WaitingBytes;
 
@@ -12,6 +13,7 @@ use crate::plugins::bindings::WaitingBytes;
 #[derive(Debug, Default)]
 pub struct Lane {
     pub tables: Arc<async_lock::Mutex<Tables>>,
+    pub unsettled: Arc<Unsettled>,
     /// Bytes of the batches that wait for the lane.
     pub waiting: WaitingBytes,
 }
@@ -65,11 +67,11 @@ impl Table {
     }
 
     /// Ends a batch: with its changes, or without them.
-    pub fn end(&mut self, is_written: bool) {
+    pub fn end(&mut self, is_applied: bool) {
         let Some(table) = self.content.as_deref_mut() else {
             return;
         };
-        if is_written {
+        if is_applied {
             table.commit();
         } else {
             table.undo();

@@ -6,14 +6,16 @@
 //! topic, so the tables are those of the last commit, also after a crash.
 //!
 //! A partition has one lane, which a batch holds from before its first filter until the writer has
-//! answered ([`held`]). So batches change the state one after the other, in the order of the log,
-//! and a batch that an idempotent producer sends again is recognised before a filter sees it.
+//! applied it ([`held`]). So batches change the state one after the other, in the order of the log,
+//! and the next one runs while the writer writes and flushes. A batch that an idempotent producer
+//! sends again is recognised before a filter sees it ([`unsettled`]).
 //!
 //! State ends with its topic and with its plugin ([`States::sweep`]); unbinding keeps it, and a new
 //! version of the plugin takes it over.
 //!
 //! **Invariant:** the tables are those that a replay of the topic gives: nothing else writes to the
-//! topic, and a table changes for good only when the writer has written its records.
+//! topic, and a table changes for good only when the writer has applied its records. If these are
+//! not written then, the process ends.
 //! **Invariant:** a batch holds at most one lane, and the writer, which waits for no batch, lets go
 //! of it: no two batches wait for each other.
 
@@ -23,6 +25,7 @@ mod restore;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod unsettled;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -112,10 +115,14 @@ impl States {
         };
         let tables = lane.tables.lock_arc().await;
         drop(joined);
-        let held = Held::new(tables, place, state_partition, self);
+        let held = (tables, &lane.unsettled);
+        let held = Held::new(held, place, state_partition, batch.sequence, self);
         let Some(sequence) = batch.sequence else {
             return Ok((held, Verdict::Next));
         };
+        if lane.unsettled.place(&sequence).await == unsettled::Place::Next {
+            return Ok((held, Verdict::Next));
+        }
         let (store, partition) = (Arc::clone(&log.store), batch.partition);
         blocking::unblock(move || {
             let verdict = held::judge(&*store, partition, &sequence)?;

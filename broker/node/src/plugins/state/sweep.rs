@@ -56,7 +56,9 @@ impl States {
         }
         // A lane that a batch has found is not alone, and stays.
         self.lock().retain(|_, lane| {
-            let is_used = Arc::strong_count(lane) > 1 || Arc::strong_count(&lane.tables) > 1;
+            let is_used = Arc::strong_count(lane) > 1
+                || Arc::strong_count(&lane.tables) > 1
+                || Arc::strong_count(&lane.unsettled) > 1;
             let is_empty = || lane.tables.try_lock().is_some_and(|of| of.0.is_empty());
             is_used || !is_empty()
         });

@@ -85,7 +85,7 @@ fn write(node: &TestBroker, mut held: Held, batch: Option<Batch>) -> AppendReply
         topic,
         batch: Ok(batch),
         elsewhere: held.seal(1).unwrap(),
-        awaits: Some(Arc::new(held)),
+        awaits: Some(held.into_awaits()),
     };
     let queued = block_on(node.broker.writer.start_append(vec![part])).unwrap();
     block_on(queued).unwrap()
@@ -226,6 +226,30 @@ fn a_batch_waits_until_the_one_before_is_settled() {
     assert!(write(&node, held, Some(first))[0].is_ok());
     let (_held, verdict) = block_on(waiting).unwrap();
     assert_eq!(verdict, Verdict::Repeat, "it is judged when its turn comes");
+}
+
+/// A batch waited until the one before was flushed.
+#[test]
+fn a_batch_waits_only_until_the_one_before_is_applied() {
+    let node = start();
+    let first = batch(Some(0));
+    let mut held = next(&node, &first);
+    put(&mut held, "a", "1");
+    let writer_has = held.into_awaits();
+    let second = batch(Some(1));
+    let mut waiting = std::pin::pin!(enter(&node, &second));
+    assert!(block_on(poll_once(&mut waiting)).is_none());
+    writer_has.applied();
+    let entered = block_on(poll_once(&mut waiting)).expect("the lane is free");
+    let (mut held, verdict) = entered.unwrap();
+    assert_eq!(verdict, Verdict::Next, "it follows one that no view has");
+    let table = held.table("p").content().as_mut().unwrap();
+    assert_eq!(table.get(b"a").as_deref(), Some(&b"1"[..]));
+    drop(held);
+    let mut again = std::pin::pin!(enter(&node, &first));
+    assert!(block_on(poll_once(&mut again)).is_none(), "a repeat waits");
+    drop(writer_has);
+    assert!(block_on(again).is_ok());
 }
 
 #[test]
