@@ -33,6 +33,10 @@ pub struct StateTable {
     entries: Vec<Entry>,
     /// The places in `entries` that no key has.
     free: Vec<usize>,
+    /// The place that was found last: most keys are got and then put.
+    found: Option<usize>,
+    /// The short value that was got last. Its memory is used again.
+    got: Arc<[u8]>,
     /// The places of what the batch changed, each once.
     changed: Vec<usize>,
     bytes: usize,
@@ -134,6 +138,8 @@ impl StateTable {
             places: HashMap::new(),
             entries: Vec::new(),
             free: Vec::new(),
+            found: None,
+            got: Arc::default(),
             changed: Vec::new(),
             bytes: 0,
             bytes_before: 0,
@@ -144,7 +150,7 @@ impl StateTable {
 
     /// Sets or removes a key as a start reads it from the log, whatever the limits are by now.
     pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) {
-        if let Some(place) = self.places.get(key).copied()
+        if let Some(place) = self.find(key)
             && let Some(entry) = self.entries.get_mut(place)
         {
             let bytes = cost(
@@ -189,17 +195,25 @@ impl StateTable {
             self.places.remove(&key);
             (entry.value, entry.before) = (None, Before::Same);
             self.free.push(place);
+            self.found = None;
         }
     }
 
-    fn entry(&self, key: &[u8]) -> Option<&Entry> {
-        self.entries.get(*self.places.get(key)?)
+    /// Returns the place of a key.
+    fn find(&mut self, key: &[u8]) -> Option<usize> {
+        let found = self.found.and_then(|place| self.entries.get(place));
+        if found.is_none_or(|entry| *entry.key != *key) {
+            self.found = self.places.get(key).copied();
+        }
+        self.found
     }
 
     /// Returns the value of a key.
     #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<Arc<[u8]>> {
-        Some(self.entry(key)?.value.as_ref()?.shared())
+    pub fn get(&mut self, key: &[u8]) -> Option<Arc<[u8]>> {
+        let place = self.find(key)?;
+        let value = self.entries.get(place)?.value.as_ref()?;
+        Some(value.shared(&mut self.got))
     }
 
     /// Sets the value of a key.
@@ -213,7 +227,7 @@ impl StateTable {
         if value.len() > STATE_VALUE_BYTES_MAX {
             return Err(StateRefusal::ValueTooLarge);
         }
-        let place = self.places.get(key).copied();
+        let place = self.find(key);
         let Some((place, entry)) = place.and_then(|at| Some((at, self.entries.get_mut(at)?)))
         else {
             Self::grow(&mut self.bytes, &self.budget, cost(key, value.len()))
@@ -254,7 +268,7 @@ impl StateTable {
 
     /// Removes a key.
     pub fn delete(&mut self, key: &[u8]) {
-        let Some(place) = self.places.get(key).copied() else {
+        let Some(place) = self.find(key) else {
             return;
         };
         let Some(entry) = self.entries.get_mut(place) else {
@@ -515,6 +529,24 @@ mod tests {
         assert!(full.is_some());
         table.commit();
         assert_eq!((table.bytes(), table.len()), (0, 0));
+    }
+
+    /// The place that was found last has another key by now, or none.
+    #[test]
+    fn a_place_is_found_only_by_its_key() {
+        let (mut table, _) = table(1 << 20, 1 << 20);
+        table.put(b"a", b"1").unwrap();
+        table.put(b"b", b"22").unwrap();
+        let got = [table.get(b"a"), table.get(b"b"), table.get(b"a")];
+        let got = got.each_ref().map(|value| value.as_deref());
+        assert_eq!(got, [Some(&b"1"[..]), Some(b"22"), Some(b"1")]);
+        table.undo();
+        assert_eq!((table.get(b"a"), table.get(b"")), (None, None));
+        table.put(b"", b"3").unwrap();
+        assert_eq!(table.get(b"").as_deref(), Some(&b"3"[..]));
+        assert_eq!(table.get(b"a"), None);
+        table.restore(b"", None);
+        assert_eq!((table.get(b""), table.len()), (None, 0));
     }
 
     #[test]

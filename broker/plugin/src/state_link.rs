@@ -19,7 +19,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     interface.func_wrap(
         "get",
         |mut store: StoreContextMut<'_, State>, (key,): (WasmList<u8>,)| {
-            let table = take(&mut store)?;
+            let mut table = take(&mut store)?;
             let value = table.get(key.as_le_slice(&store));
             store.data_mut().table = Some(table);
             Ok((value,))

@@ -22,12 +22,18 @@ impl Value {
         }
     }
 
-    /// Returns the bytes for a call of the plugin.
-    pub fn shared(&self) -> Arc<[u8]> {
-        match self {
-            Self::Short(..) => self.bytes().into(),
-            Self::Long(bytes) => Arc::clone(bytes),
+    /// Returns the bytes for a call of the plugin. Those of a short value are in `memory`, which is
+    /// replaced if it is in use or has another length.
+    pub fn shared(&self, memory: &mut Arc<[u8]>) -> Arc<[u8]> {
+        if let Self::Long(bytes) = self {
+            return Arc::clone(bytes);
         }
+        let bytes = self.bytes();
+        match Arc::get_mut(memory).filter(|memory| memory.len() == bytes.len()) {
+            Some(memory) => memory.copy_from_slice(bytes),
+            None => *memory = bytes.into(),
+        }
+        Arc::clone(memory)
     }
 }
 
@@ -64,10 +70,16 @@ mod tests {
     #[test]
     fn a_value_of_each_length_is_as_it_was_put() {
         assert_eq!(size_of::<Option<Value>>(), 24);
+        let mut memory = Arc::default();
         for length in 0..60_u8 {
             let bytes: Vec<u8> = (0..length).collect();
             let value = Value::from(&bytes[..]);
-            assert_eq!((value.bytes(), &*value.shared()), (&bytes[..], &bytes[..]));
+            assert_eq!(
+                (value.bytes(), &*value.shared(&mut memory)),
+                (&bytes[..], &bytes[..])
+            );
+            let (first, second) = (value.shared(&mut memory), value.shared(&mut memory));
+            assert_eq!((&*first, &*second), (&bytes[..], &bytes[..]));
             assert_ne!(value, Value::from(&[&bytes[..], b"x"].concat()[..]));
         }
     }

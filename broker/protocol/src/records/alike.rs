@@ -17,6 +17,9 @@ use crate::wire::{Write as _, varint_bytes};
 const FRAME: [u8; 7] = [0x04, 0x22, 0x4d, 0x18, 0x60, 0x50, 0xfb];
 const BLOCK_BYTES_MAX: usize = 256 << 10;
 
+/// Bytes that a block takes memory for at first: those of a hundred records, about.
+const BLOCK_BYTES_FIRST: usize = 4 << 10;
+
 /// A reference has at least this length, and at most this distance.
 const MATCH_BYTES_MIN: usize = 4;
 const DISTANCE_MAX: usize = u16::MAX as usize;
@@ -56,7 +59,7 @@ impl AlikeBuilder {
             last_key: Vec::new(),
             last_key_at: None,
             bytes: 0,
-            block: Vec::new(),
+            block: Vec::with_capacity(BLOCK_BYTES_FIRST),
             literals: Vec::new(),
             count: 0,
         }
