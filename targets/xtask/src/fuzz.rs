@@ -12,6 +12,8 @@ use std::{
     process::Command,
 };
 
+use serde::Deserialize;
+
 use crate::{
     build::HOST_TRIPLE,
     error::{Error, Result},
@@ -47,28 +49,44 @@ pub struct Selection {
     pub minutes: u32,
 }
 
-/// Builds the fuzz crate and runs the selected targets in turn.
+/// What the manifest of the fuzz crate says.
+#[derive(Debug, Deserialize)]
+struct Manifest {
+    bin: Vec<FuzzTarget>,
+}
+
+/// One program of the fuzz crate.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct FuzzTarget {
+    name: String,
+    /// Features without which it is not built.
+    #[serde(default)]
+    required_features: Vec<String>,
+}
+
+/// Builds the selected targets and runs them in turn.
 pub fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
-    let targets = targets(workspace)?;
-    let selected: Vec<&String> = match &selection.only {
-        None => targets.iter().collect(),
-        Some(only) => {
-            let target = targets.iter().find(|target| *target == only);
-            vec![target.ok_or_else(|| Error::Unknown {
+    let mut targets = targets(workspace)?;
+    if let Some(only) = &selection.only {
+        let known = targets.iter().map(|target| target.name.clone()).collect();
+        targets.retain(|target| target.name == *only);
+        if targets.is_empty() {
+            return Err(Error::Unknown {
                 kind: "fuzz target",
                 name: only.clone(),
-                known: targets.clone(),
-            })?]
+                known,
+            });
         }
-    };
+    }
     setup::for_fuzzing()?;
-    build(workspace)?;
+    build(workspace, &targets)?;
     let mut broken = Vec::new();
-    for target in selected {
-        println!("\n== {target}, {} minutes", selection.minutes);
-        if let Err(error) = fuzz(workspace, target, selection.minutes) {
+    for FuzzTarget { name, .. } in &targets {
+        println!("\n== {name}, {} minutes", selection.minutes);
+        if let Err(error) = fuzz(workspace, name, selection.minutes) {
             println!("{error}");
-            broken.push(target.as_str());
+            broken.push(name.as_str());
         }
     }
     if broken.is_empty() {
@@ -85,47 +103,42 @@ pub fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     })
 }
 
-/// Returns the targets: each is a file of `tests/fuzz/fuzz_targets`.
-fn targets(workspace: &Workspace) -> Result<Vec<String>> {
-    let directory = workspace.root.join("tests/fuzz/fuzz_targets");
-    let mut names: Vec<String> = fs::read_dir(&directory)
-        .map_err(Error::file(directory))?
-        .flatten()
-        .filter_map(|entry| {
-            entry
-                .file_name()
-                .to_str()?
-                .strip_suffix(".rs")
-                .map(str::to_owned)
-        })
-        .collect();
-    names.sort();
-    Ok(names)
+fn manifest_path(workspace: &Workspace) -> PathBuf {
+    workspace.root.join("tests/fuzz/Cargo.toml")
+}
+
+fn targets(workspace: &Workspace) -> Result<Vec<FuzzTarget>> {
+    let path = manifest_path(workspace);
+    let text = fs::read_to_string(&path).map_err(Error::file(&path))?;
+    let manifest: Manifest = toml::from_str(&text).map_err(|error| Error::Content {
+        path,
+        wrong: error.to_string(),
+    })?;
+    Ok(manifest.bin)
 }
 
 fn home(workspace: &Workspace) -> PathBuf {
     workspace.target.join("fuzz")
 }
 
-fn build(workspace: &Workspace) -> Result<()> {
+/// Builds no more than `targets` need: with the broker or the plugin compiler, a build takes many
+/// times as long.
+fn build(workspace: &Workspace, targets: &[FuzzTarget]) -> Result<()> {
     // With --target, the flags apply to the fuzz targets only, and not to build scripts.
-    let arguments = [
-        "build",
-        "--release",
-        "--bins",
-        "--all-features",
-        "--target",
-        HOST_TRIPLE,
-        "--manifest-path",
-    ];
-    process::run(
-        workspace
-            .cargo(&arguments)
-            .arg(workspace.root.join("tests/fuzz/Cargo.toml"))
-            .arg("--target-dir")
-            .arg(home(workspace))
-            .env("RUSTFLAGS", COVERAGE_FLAGS.join(" ")),
-    )
+    let mut command = workspace.cargo(&["build", "--release", "--target", HOST_TRIPLE]);
+    command
+        .arg("--manifest-path")
+        .arg(manifest_path(workspace))
+        .arg("--target-dir")
+        .arg(home(workspace))
+        .env("RUSTFLAGS", COVERAGE_FLAGS.join(" "));
+    for target in targets {
+        command.args(["--bin", &target.name]);
+        for feature in &target.required_features {
+            command.args(["--features", feature]);
+        }
+    }
+    process::run(&mut command)
 }
 
 fn fuzz(workspace: &Workspace, target: &str, minutes: u32) -> Result<()> {
@@ -147,4 +160,29 @@ fn fuzz(workspace: &Workspace, target: &str, minutes: u32) -> Result<()> {
             .arg(&corpus)
             .arg(&broke),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_of_fuzz_targets_is_a_target() {
+        let workspace = Workspace::find();
+        let directory = workspace.root.join("tests/fuzz/fuzz_targets");
+        let files = fs::read_dir(directory).unwrap().flatten();
+        let mut files: Vec<PathBuf> = files.map(|file| file.path()).collect();
+        files.sort();
+        let stems: Vec<_> = files
+            .iter()
+            .filter_map(|file| file.file_stem()?.to_str())
+            .collect();
+        let mut names: Vec<String> = targets(&workspace)
+            .unwrap()
+            .into_iter()
+            .map(|target| target.name)
+            .collect();
+        names.sort();
+        assert_eq!(names, stems);
+    }
 }
