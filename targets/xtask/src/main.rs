@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "a task's output is what it is for")]
 
+mod beside;
 mod board_file;
 mod build;
 mod builds;

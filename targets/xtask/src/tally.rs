@@ -29,6 +29,24 @@ impl Tally {
         ignored: 0,
     };
 
+    /// Counts the tests of a run in its output. A run that fails without a failed test (because it
+    /// did not build, or was killed) counts as a failure.
+    pub fn of(output: &str, succeeded: bool) -> Self {
+        let mut tally = Self::default();
+        for counted in output.lines().filter_map(Self::from_line) {
+            tally += counted;
+        }
+        tally.or_failed(succeeded)
+    }
+
+    /// Counts a failure if a run failed without a failed test.
+    fn or_failed(mut self, succeeded: bool) -> Self {
+        if !succeeded && self.failed == 0 {
+            self += Self::FAILED;
+        }
+        self
+    }
+
     /// Parses a line like `test result: ok. 2 passed; 0 failed; 1 ignored; …`; returns `None` for
     /// any other.
     fn from_line(line: &str) -> Option<Self> {
@@ -65,8 +83,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Runs a `cargo test`, passing its output on. A run that fails without a failed test (because it
-/// did not build, or was killed) counts as a failure.
+/// Runs a `cargo test`, passing its output on.
 pub fn run(command: &mut Command) -> Result<Tally> {
     let shown = format!("{command:?}");
     let not_started = |source| Error::NotStarted {
@@ -90,10 +107,7 @@ pub fn run(command: &mut Command) -> Result<Tally> {
         }
     }
     let status = child.wait().map_err(not_started)?;
-    if !status.success() && tally.failed == 0 {
-        tally += Tally::FAILED;
-    }
-    Ok(tally)
+    Ok(tally.or_failed(status.success()))
 }
 
 #[cfg(test)]
@@ -113,6 +127,20 @@ mod tests {
             })
         );
         assert_eq!(Tally::from_line("test storage::opens ... ok"), None);
+    }
+
+    #[test]
+    fn the_output_of_a_run_is_counted_and_its_failure_is() {
+        let output =
+            "running 2 tests\ntest result: ok. 2 passed; 0 failed; 0 ignored; 0 measured\n";
+        assert_eq!(
+            Tally::of(output, true).to_string(),
+            "2 passed, 0 failed, 0 ignored"
+        );
+        assert_eq!(
+            Tally::of(output, false).to_string(),
+            "2 passed, 1 failed, 0 ignored"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    beside::Beside,
     board_file::Board,
     build::{self, Compiler},
     builds::{self, Wanted},
@@ -62,11 +63,21 @@ pub fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     };
     let mut stages = Stages::default();
     let mut unit = prepare(workspace, &selected, selection.lints, &mut stages)?;
+    // The emulated devices keep one core busy for minutes, and most other stages wait for clients.
+    let mut devices = match &selection.only {
+        None => Some(Beside::start(workspace, IMAGE, selection.soak)?),
+        Some(_) => None,
+    };
     let mut total = Tally::default();
     for (at, name) in selected.iter().enumerate() {
         let title = format!("{name} ({} of {})", at + 1, selected.len());
         let ran_already = if *name == UNIT { unit.take() } else { None };
-        let work = || ran_already.map_or_else(|| run_stage(workspace, name, selection.soak), Ok);
+        let beside = if *name == IMAGE { devices.take() } else { None };
+        let work = || match (ran_already, beside) {
+            (Some(tally), _) => Ok(tally),
+            (None, Some(beside)) => beside.finish(),
+            (None, None) => run_stage(workspace, name, selection.soak),
+        };
         let ran = stages.run(&title, work, Tally::to_string);
         total += ran.unwrap_or_else(|error| {
             println!("{error}");
@@ -83,19 +94,21 @@ pub fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     }
 }
 
-/// Returns all stages: unit tests first, because they fail fastest.
+/// Returns all stages: unit tests first, because they fail fastest, and the emulated devices late,
+/// because they run beside the others.
 fn stages(workspace: &Workspace) -> Result<Vec<String>> {
     let directory = workspace.root.join("tests/tests");
     let mut names: Vec<String> = fs::read_dir(&directory)
         .map_err(Error::file(directory))?
         .flatten()
         .filter_map(|entry| test_name(&entry.path()))
-        .filter(|name| name != ARM)
+        .filter(|name| ![ARM, IMAGE].contains(&name.as_str()))
         .collect();
     names.sort();
     let named = |name: &str| std::iter::once(name.to_owned());
     Ok(named(UNIT)
         .chain(names)
+        .chain(named(IMAGE))
         .chain(named(ARM))
         .chain(named(SIZES))
         .collect())

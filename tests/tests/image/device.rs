@@ -11,10 +11,11 @@ use sedge_tests::process::Process;
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::{limits, tools};
 
-/// The device's listener, on this machine; `sedge.toml` advertises it.
-const PORT: u16 = 39_092;
+/// The device's listener, on this machine; `sedge.toml` advertises it. The kernel gives no other
+/// test a port below 32,768 (`ip_local_port_range`).
+const PORT: u16 = 19_092;
 /// The device's console, on this machine.
-pub const CONSOLE: &str = "127.0.0.1:39644";
+pub const CONSOLE: &str = "127.0.0.1:19644";
 /// Longest boot: QEMU emulates every instruction, perhaps beside other work.
 pub const BOOT: Duration = Duration::from_mins(4);
 const TOPIC: &str = "readings";
@@ -115,7 +116,7 @@ impl Device {
         let mut xtask = Command::new(xtask());
         xtask.args(["run", "--board", &self.board, "--forward"]);
         xtask.arg(format!("{PORT}:9092"));
-        xtask.args(["--forward", "39644:9644"]);
+        xtask.args(["--forward", "19644:9644"]);
         xtask.arg("--card").arg(self.card());
         if let Some(log) = &self.write_log {
             xtask.arg("--write-log").arg(log);
