@@ -4,9 +4,11 @@
 //! state because the machine was busy. So a call goes on until it has used [`OVERTIME`] of the
 //! processor itself beyond the deadline, or was late for [`OVERTIME_TICKS_MAX`].
 //!
-//! After a call that was stopped for its time, the instance's next call runs behind all other
-//! threads ([`Behind`]), until one ends in time. A plugin that never ends then takes no time from
-//! the rest of the broker; it still has its deadline.
+//! After a call that computed beyond its deadline, the instance's next call runs behind all other
+//! threads ([`Behind`]), until one is not stopped for that. A plugin that never ends then takes no
+//! time from the rest of the broker; it still has its deadline. A call that was late because it got
+//! no processor says nothing about the plugin: if the next one ran behind all others, it would be
+//! late as well, for as long as the machine is busy.
 
 use std::time::Duration;
 
@@ -27,6 +29,15 @@ pub enum Priority {
     Behind,
 }
 
+/// Why a call was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// It computed beyond its deadline.
+    Computing,
+    /// It got no processor for too long.
+    Starved,
+}
+
 /// The time of one call. Every tick of the engine's epoch comes to [`Self::judge`].
 #[derive(Debug, Default)]
 pub struct CallTime {
@@ -35,7 +46,7 @@ pub struct CallTime {
     ticks_late: u32,
     /// The thread's processor time at the deadline.
     at_deadline: Option<Duration>,
-    was_stopped: bool,
+    stopped: Option<Stopped>,
     behind: Option<Behind>,
 }
 
@@ -50,10 +61,14 @@ impl CallTime {
         }
     }
 
-    /// Ends the call: its thread has its priority again. Returns whether the call was stopped.
-    pub fn end(&mut self) -> bool {
+    /// Ends the call: its thread has its priority again.
+    pub fn end(&mut self) {
         self.behind = None;
-        self.was_stopped
+    }
+
+    /// Returns why the call was stopped, if it was.
+    pub const fn stopped(&self) -> Option<Stopped> {
+        self.stopped
     }
 
     /// Decides whether the call goes on for another tick.
@@ -66,11 +81,16 @@ impl CallTime {
         let now = Duration::try_from(now).unwrap_or_default();
         let used = now.saturating_sub(*self.at_deadline.get_or_insert(now));
         self.ticks_late += 1;
-        self.was_stopped = used >= OVERTIME || self.ticks_late > OVERTIME_TICKS_MAX;
-        if self.was_stopped {
-            UpdateDeadline::Interrupt
+        self.stopped = if used >= OVERTIME {
+            Some(Stopped::Computing)
+        } else if self.ticks_late > OVERTIME_TICKS_MAX {
+            Some(Stopped::Starved)
         } else {
-            UpdateDeadline::Continue(1)
+            None
+        };
+        match self.stopped {
+            Some(_) => UpdateDeadline::Interrupt,
+            None => UpdateDeadline::Continue(1),
         }
     }
 }
@@ -120,6 +140,7 @@ mod tests {
         assert!(goes_on(&mut time), "its thread had no processor");
         compute(OVERTIME);
         assert!(!goes_on(&mut time), "it computed all the time");
+        assert_eq!(time.stopped(), Some(Stopped::Computing));
     }
 
     #[test]
@@ -132,6 +153,7 @@ mod tests {
             assert!(goes_on(&mut time), "{tick}");
         }
         assert!(!goes_on(&mut time));
+        assert_eq!(time.stopped(), Some(Stopped::Starved));
     }
 
     #[test]
@@ -139,12 +161,13 @@ mod tests {
         let is_allowed = Behind::is_allowed();
         let mut time = CallTime::begin(1, Priority::Behind);
         assert_eq!(time.behind.is_some(), is_allowed);
-        assert!(!time.end() && time.behind.is_none());
+        time.end();
+        assert!(time.stopped().is_none() && time.behind.is_none());
         let mut time = CallTime::begin(1, Priority::Same);
         assert!(time.behind.is_none());
         while goes_on(&mut time) {
             compute(OVERTIME);
         }
-        assert!(time.end(), "it was stopped");
+        assert_eq!(time.stopped(), Some(Stopped::Computing));
     }
 }

@@ -90,9 +90,9 @@ impl Engine {
         self.0.ticker.is_asleep()
     }
 
-    /// Returns the priority of a call, whose plugin's last one was stopped for its time or not.
-    pub(crate) fn priority(&self, was_stopped: bool) -> Priority {
-        if was_stopped && self.0.may_be_behind {
+    /// Returns the priority of a call, whose plugin's last one computed beyond its deadline or not.
+    pub(crate) fn priority(&self, computed_on: bool) -> Priority {
+        if computed_on && self.0.may_be_behind {
             Priority::Behind
         } else {
             Priority::Same

@@ -83,8 +83,10 @@ pub enum ArtifactError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The call exceeded its deadline.
+    /// The call computed beyond its deadline.
     Deadline,
+    /// The call got no processor until half a second after its deadline.
+    Starved,
     /// The plugin needed more memory than its limit.
     Memory,
     /// The plugin needed more memory than is left for all plugins.
@@ -322,6 +324,11 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deadline => write!(f, "ran longer than its deadline"),
+            Self::Starved => write!(
+                f,
+                "got no processor until half a second after its deadline, because the machine is \
+                 too busy"
+            ),
             Self::Memory => write!(f, "asked for more memory than its limit"),
             Self::MemoryOfAll => write!(
                 f,

@@ -95,8 +95,8 @@ pub struct Factory<B: Bindings> {
     host: Arc<Host>,
     pre: B::Pre,
     has_state: bool,
-    /// Whether the last start was stopped for its time.
-    start_was_stopped: AtomicBool,
+    /// Whether the last start computed beyond its deadline.
+    start_computed_on: AtomicBool,
 }
 
 impl<B: Bindings> Factory<B> {
@@ -113,7 +113,7 @@ impl<B: Bindings> Factory<B> {
             host,
             pre,
             has_state,
-            start_was_stopped: AtomicBool::new(false),
+            start_computed_on: AtomicBool::new(false),
         })
     }
 
@@ -147,12 +147,12 @@ impl<B: Bindings> Factory<B> {
         let started = Live::start(
             &self.host,
             &setup.meter,
-            self.start_was_stopped.load(Ordering::Relaxed),
+            self.start_computed_on.load(Ordering::Relaxed),
             |store| B::instantiate(&self.pre, store),
             |bindings, store| bindings.configure(store, &setup.config),
         );
-        let was_stopped = matches!(started, Err(CallError::Deadline));
-        self.start_was_stopped.store(was_stopped, Ordering::Relaxed);
+        let computed_on = matches!(started, Err(CallError::Deadline));
+        self.start_computed_on.store(computed_on, Ordering::Relaxed);
         started
     }
 }

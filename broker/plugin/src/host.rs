@@ -15,7 +15,7 @@ use crate::{
         log::{self as wire_log, Level},
         metrics as wire_metrics,
     },
-    call_time::{CallTime, Priority},
+    call_time::{CallTime, Priority, Stopped},
     engine::Engine,
     error::{BadOutput, CallError},
     limits::{
@@ -54,16 +54,16 @@ pub struct Live<B> {
     host: Arc<Host>,
     store: Store<State>,
     bindings: B,
-    /// Whether the last call was stopped for its time.
-    was_stopped: bool,
+    /// Whether the last call computed beyond its deadline.
+    computed_on: bool,
 }
 
 /// A plugin with its settings. A call starts it if it is not running.
 pub struct Instance<B> {
     setup: Setup,
     live: Option<Live<B>>,
-    /// Whether the last call was stopped for its time.
-    was_stopped: bool,
+    /// Whether the last call computed beyond its deadline.
+    computed_on: bool,
 }
 
 /// What an instance is started with.
@@ -96,13 +96,12 @@ impl Host {
 }
 
 impl<B> Live<B> {
-    /// Starts a plugin: `instantiate` creates it, `configure` passes it its settings. `was_stopped`
-    /// tells whether the plugin's last start was stopped
-    /// for its time.
+    /// Starts a plugin: `instantiate` creates it, `configure` passes it its settings. `computed_on`
+    /// tells whether the plugin's last start computed beyond its deadline.
     pub fn start(
         host: &Arc<Host>,
         meter: &Arc<dyn Meter>,
-        was_stopped: bool,
+        computed_on: bool,
         instantiate: impl FnOnce(&mut Store<State>) -> wasmtime::Result<B>,
         configure: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<Result<(), String>>,
     ) -> Result<Self, CallError> {
@@ -110,8 +109,8 @@ impl<B> Live<B> {
         store.limiter(|state| &mut state.memory);
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().time.judge()));
         store.set_hostcall_fuel(host.limits.output_bytes_max);
-        let priority = host.engine.priority(was_stopped);
-        let (bindings, was_stopped) = timed(
+        let priority = host.engine.priority(computed_on);
+        let (bindings, computed_on) = timed(
             host,
             &mut store,
             host.limits.deadline_ms,
@@ -122,7 +121,7 @@ impl<B> Live<B> {
             host: Arc::clone(host),
             bindings: bindings?,
             store,
-            was_stopped,
+            computed_on,
         };
         live.call(configure)?.map_err(|mut reason| {
             cut_off(&mut reason);
@@ -131,13 +130,13 @@ impl<B> Live<B> {
         Ok(live)
     }
 
-    /// Calls the plugin once. Blocks at most for its deadline. If the call before was stopped for
-    /// its time, the calling thread runs behind all others until this one ends.
+    /// Calls the plugin once. Blocks at most for its deadline. If the call before computed
+    /// beyond its deadline, the calling thread runs behind all others until this one ends.
     pub fn call<T>(
         &mut self,
         call: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
-        let priority = self.host.engine.priority(self.was_stopped);
+        let priority = self.host.engine.priority(self.computed_on);
         self.call_within(self.host.limits.deadline_ms, priority, call)
     }
 
@@ -150,8 +149,8 @@ impl<B> Live<B> {
     ) -> Result<T, CallError> {
         let bindings = &self.bindings;
         let call = |store: &mut Store<State>| call(bindings, store);
-        let (answer, was_stopped) = timed(&self.host, &mut self.store, deadline_ms, priority, call);
-        self.was_stopped = was_stopped;
+        let (answer, computed_on) = timed(&self.host, &mut self.store, deadline_ms, priority, call);
+        self.computed_on = computed_on;
         answer
     }
 
@@ -176,7 +175,7 @@ impl<B> Instance<B> {
         Self {
             setup,
             live,
-            was_stopped: false,
+            computed_on: false,
         }
     }
 
@@ -200,9 +199,9 @@ impl<B> Instance<B> {
             Some(live) => live,
             None => start(&self.setup)?,
         };
-        live.was_stopped = self.was_stopped;
+        live.computed_on = self.computed_on;
         let answer = call(&mut live);
-        self.was_stopped = live.was_stopped;
+        self.computed_on = live.computed_on;
         let answer = answer?;
         // Stored only if everything went well.
         self.live = Some(live);
@@ -210,8 +209,8 @@ impl<B> Instance<B> {
     }
 }
 
-/// Does what a plugin is called for, within its time. Returns also whether that was stopped for
-/// its time.
+/// Does what a plugin is called for, within its time. Returns also whether that computed beyond its
+/// deadline.
 fn timed<T>(
     host: &Host,
     store: &mut Store<State>,
@@ -225,9 +224,10 @@ fn timed<T>(
     let running = host.engine.begin();
     let answer = call(store);
     drop(running);
-    let was_stopped = store.data_mut().time.end();
+    store.data_mut().time.end();
     let answer = answer.map_err(|error| store.data().classify(&error));
-    (answer, was_stopped)
+    let computed_on = store.data().time.stopped() == Some(Stopped::Computing);
+    (answer, computed_on)
 }
 
 fn refuel(host: &Host, store: &mut Store<State>) {
@@ -293,7 +293,10 @@ impl State {
             return CallError::MemoryOfAll;
         }
         match error.downcast_ref::<Trap>() {
-            Some(Trap::Interrupt) => CallError::Deadline,
+            Some(Trap::Interrupt) => match self.time.stopped() {
+                Some(Stopped::Starved) => CallError::Starved,
+                _ => CallError::Deadline,
+            },
             Some(trap) => CallError::Trap {
                 what: trap.to_string(),
             },

@@ -27,7 +27,7 @@ impl Failed {
     /// Counts a failed call.
     pub fn call(error: &CallError, counters: &PluginMetrics) -> Self {
         match error {
-            CallError::Deadline => counters.deadlines.increment(),
+            CallError::Deadline | CallError::Starved => counters.deadlines.increment(),
             _ => counters.traps.increment(),
         }
         Self::Plugin(error.to_string())

@@ -216,7 +216,7 @@ impl Policy {
             Ok(sedge_plugin::Grant::Reject { reason: why }) => Ok(Grant::Reject { why }),
             Err(error) => {
                 match &error {
-                    CallError::Deadline => counters.deadlines.increment(),
+                    CallError::Deadline | CallError::Starved => counters.deadlines.increment(),
                     _ => counters.traps.increment(),
                 }
                 Err(error.to_string())
