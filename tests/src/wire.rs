@@ -10,7 +10,7 @@ pub mod typed;
 
 pub use batch::{Batch, Codec, Record, next_offset, records, seal, without_control, zstd_bomb};
 pub use connection::{Connection, Reply, frame, frame_of};
-pub use groups::{Commit, commit_error, committed};
+pub use groups::{Commit, Coordinated, commit_error, committed};
 pub use requests::{
     FETCH_VERSION, Fetched, PRODUCE_VERSION, Produced, alter_topic, commit_offset, create_topic,
     delete_records, delete_topic, fetch, fetch_request, fetch_request_of, fetched, fetched_of,
@@ -27,12 +27,16 @@ pub mod error {
     pub const UNKNOWN_TOPIC: i16 = 3;
     pub const NOT_LEADER_OR_FOLLOWER: i16 = 6;
     pub const MESSAGE_TOO_LARGE: i16 = 10;
+    pub const COORDINATOR_LOADING: i16 = 14;
+    pub const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    pub const NOT_COORDINATOR: i16 = 16;
     pub const NOT_ENOUGH_REPLICAS: i16 = 19;
     pub const UNSUPPORTED_VERSION: i16 = 35;
     pub const UNSUPPORTED_FOR_MESSAGE_FORMAT: i16 = 43;
     pub const POLICY_VIOLATION: i16 = 44;
     pub const OUT_OF_ORDER_SEQUENCE: i16 = 45;
     pub const KAFKA_STORAGE_ERROR: i16 = 56;
+    pub const MEMBER_ID_REQUIRED: i16 = 79;
     pub const INVALID_RECORD: i16 = 87;
     /// The coordinator is loading, not available, or elsewhere: Kafka's answers until it is ready.
     pub const NOT_YET: [i16; 3] = [14, 15, 16];

@@ -3,14 +3,13 @@
 //! the reason.
 
 use std::fmt::Write as _;
-use std::time::Instant;
 
 use sedge_tests::apache_kafka::ApacheKafka;
 use sedge_tests::broker::is_skipped_on_kafka;
+use sedge_tests::report;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
-use sedge_tests::wire::{self, Commit, Connection, error};
-use sedge_tests::{limits, report};
+use sedge_tests::wire::{self, Commit, Connection, Coordinated, error};
 
 #[path = "differential/batches.rs"]
 mod batches;
@@ -170,26 +169,16 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Waits for the coordinators of groups and of transactions. Apache Kafka creates their topics when
-/// they are first asked for.
+/// Waits for the coordinators of groups and of transactions.
 fn wait_for_coordinators(connection: &mut Connection) {
-    let deadline = Instant::now() + limits::CONDITION;
-    for (kind, key) in [(0, "ready"), (1, "x")] {
-        let search = wire::Encoder::default().string(key).i8(kind).0;
-        loop {
-            connection.ask(wire::key::FIND_COORDINATOR, 1, &search);
-            let code = if kind == 0 {
-                Commit::of(key, TOPIC, 0).ask(connection)
-            } else {
-                transactions::open(connection, key)
-            };
-            if code == error::NONE {
-                break;
-            }
-            assert!(Instant::now() < deadline, "{key}: error {code}");
-            std::thread::sleep(limits::POLL);
+    Commit::of("ready", TOPIC, 0).wait(connection);
+    let of = "x";
+    Coordinated::Transactions(of).wait(connection, |connection| {
+        match transactions::open(connection, of) {
+            error::NONE => Ok(()),
+            code => Err(code),
         }
-    }
+    });
 }
 
 #[test]

@@ -9,9 +9,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::bench::{Outcome, Peer, Spread};
-use crate::limits;
 use crate::temp_dir::TempDir;
-use crate::wire::{self, Commit, Connection, commit_error, committed, error, key};
+use crate::wire::{self, Commit, Connection, commit_error, committed, error};
 
 /// How many, and for how long.
 #[derive(Clone, Debug)]
@@ -121,7 +120,7 @@ impl Measured {
         let mut groups = vec![Vec::new(); plan.connections];
         for number in 0..plan.groups {
             let group = format!("group-{number}");
-            wait_for_coordinator(&mut connection, &group);
+            Commit::of(&group, TOPIC, 0).wait(&mut connection);
             groups[number % plan.connections].push((group, 0));
         }
         Self {
@@ -160,22 +159,6 @@ impl Measured {
             let found = committed(&mut connection, group, TOPIC, 0);
             assert_eq!(found, Some(*offset), "{}: {group}", self.name);
         }
-    }
-}
-
-/// Commits once, as soon as the group has a coordinator. Apache Kafka creates the topic of the
-/// coordinators at the first search for one.
-fn wait_for_coordinator(connection: &mut Connection, group: &str) {
-    let deadline = Instant::now() + limits::CONDITION;
-    loop {
-        let search = wire::Encoder::default().string(group).0;
-        connection.ask(key::FIND_COORDINATOR, 0, &search);
-        let code = Commit::of(group, TOPIC, 0).ask(connection);
-        if code == error::NONE {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{group}: error {code}");
-        std::thread::sleep(limits::POLL);
     }
 }
 

@@ -24,7 +24,7 @@ use messages::sync_group_response::SyncGroupResponseData;
 
 use crate::bench::{Peer, Spread};
 use crate::temp_dir::TempDir;
-use crate::wire::{self, Connection, error};
+use crate::wire::{self, Connection, Coordinated, error};
 use crate::{ask, limits, proc, receive, tell};
 
 const TOPIC: &str = "shared";
@@ -144,20 +144,14 @@ impl Classic {
 
 /// Asks for a member id, as soon as the group has a coordinator.
 fn first_join(connection: &mut Connection) -> KafkaString {
-    const MEMBER_ID_REQUIRED: i16 = 79;
-    let search = wire::Encoder::default().string(GROUP).0;
-    let deadline = Instant::now() + limits::CONDITION;
-    loop {
-        connection.ask(wire::key::FIND_COORDINATOR, 0, &search);
+    Coordinated::Group(GROUP).wait(connection, |connection| {
         let none = KafkaString::default();
         let answer = ask!(connection, JoinGroup 7, join(&none) => JoinGroupResponseData);
-        if answer.error_code == MEMBER_ID_REQUIRED {
-            return answer.member_id;
+        match answer.error_code {
+            error::MEMBER_ID_REQUIRED => Ok(answer.member_id),
+            code => Err(code),
         }
-        let code = answer.error_code;
-        assert!(Instant::now() < deadline, "JoinGroup: error {code}");
-        std::thread::sleep(limits::POLL);
-    }
+    })
 }
 
 fn join(member: &KafkaString) -> JoinGroupRequestData {
@@ -293,16 +287,15 @@ impl Consumer {
     }
 
     fn hear(&mut self) {
-        const COORDINATOR_LOADING: i16 = 14;
-        const COORDINATOR_NOT_AVAILABLE: i16 = 15;
-        const NOT_COORDINATOR: i16 = 16;
         let heard = receive!(
             &mut self.connection,
             ConsumerGroupHeartbeat 1 => ConsumerGroupHeartbeatResponseData
         );
         match heard.error_code {
             error::NONE => {}
-            COORDINATOR_LOADING | COORDINATOR_NOT_AVAILABLE | NOT_COORDINATOR => return,
+            error::COORDINATOR_LOADING
+            | error::COORDINATOR_NOT_AVAILABLE
+            | error::NOT_COORDINATOR => return,
             code => panic!(
                 "heartbeat of {}: error {code}, {:?}",
                 self.id, heard.error_message

@@ -22,7 +22,7 @@ use messages::produce_response::ProduceResponseData;
 use crate::ask;
 use crate::bench::{Outcome, Peer, Spread};
 use crate::temp_dir::TempDir;
-use crate::wire::{self, Batch, Connection, error};
+use crate::wire::{self, Batch, Connection, Coordinated, error};
 use crate::{limits, proc};
 
 /// How many, and for how long.
@@ -221,37 +221,29 @@ struct Producer {
 }
 
 impl Producer {
-    /// Opens a producer. Apache Kafka creates the topic of the coordinators at the first search for
-    /// one, so this waits for the coordinator.
+    /// Opens a producer, as soon as its transactions have a coordinator.
     fn open(bootstrap: &str, number: usize) -> Self {
         let mut connection = Connection::open(bootstrap);
         let transactional_id = KafkaString::from(format!("bench-{number}"));
-        let search = wire::Encoder::default()
-            .string(transactional_id.as_str())
-            .i8(1)
-            .0;
-        let deadline = Instant::now() + limits::CONDITION;
-        loop {
-            connection.ask(wire::key::FIND_COORDINATOR, 1, &search);
+        let transactions = Coordinated::Transactions(transactional_id.as_str());
+        let answer = transactions.wait(&mut connection, |connection| {
             let request = InitProducerIdRequestData::default()
                 .with_transactional_id(Some(transactional_id.clone()))
                 .with_transaction_timeout_ms(60_000)
                 .with_producer_id(-1)
                 .with_producer_epoch(-1);
-            let answer =
-                ask!(&mut connection, InitProducerId 5, request => InitProducerIdResponseData);
-            if answer.error_code == error::NONE {
-                return Self {
-                    connection,
-                    transactional_id,
-                    id: answer.producer_id,
-                    epoch: answer.producer_epoch,
-                    ended: 0,
-                };
+            let answer = ask!(connection, InitProducerId 5, request => InitProducerIdResponseData);
+            match answer.error_code {
+                error::NONE => Ok(answer),
+                code => Err(code),
             }
-            let code = answer.error_code;
-            assert!(Instant::now() < deadline, "InitProducerId: error {code}");
-            std::thread::sleep(limits::POLL);
+        });
+        Self {
+            connection,
+            transactional_id,
+            id: answer.producer_id,
+            epoch: answer.producer_epoch,
+            ended: 0,
         }
     }
 

@@ -1,10 +1,49 @@
-//! Committed offsets, by topic name.
+//! Committed offsets, by topic name, and the wait for a coordinator.
 
-use super::{Connection, Decoder, Encoder, key};
+use std::time::Instant;
+
+use super::{Connection, Decoder, Encoder, error, key};
+use crate::limits;
 
 /// The newest OffsetCommit version with a retention; -1 asks for the broker's.
 const OFFSET_COMMIT_VERSION: i16 = 4;
 const OFFSET_FETCH_VERSION: i16 = 5;
+
+/// What a coordinator coordinates, by its FindCoordinator key.
+#[derive(Clone, Copy, Debug)]
+pub enum Coordinated<'a> {
+    Group(&'a str),
+    Transactions(&'a str),
+}
+
+impl Coordinated<'_> {
+    /// Searches the coordinator and calls `ask` until it returns no error code. Apache Kafka
+    /// creates the topic of the coordinators when one is searched for the first time, and answers
+    /// with errors until their state is loaded.
+    ///
+    /// # Panics
+    /// If there is no coordinator after [`limits::CONDITION`].
+    pub fn wait<T>(
+        self,
+        connection: &mut Connection,
+        mut ask: impl FnMut(&mut Connection) -> Result<T, i16>,
+    ) -> T {
+        let (key, kind) = match self {
+            Self::Group(key) => (key, 0),
+            Self::Transactions(key) => (key, 1),
+        };
+        let search = Encoder::default().string(key).i8(kind).0;
+        let deadline = Instant::now() + limits::CONDITION;
+        loop {
+            connection.ask(key::FIND_COORDINATOR, 1, &search);
+            match ask(connection) {
+                Ok(answer) => return answer,
+                Err(code) => assert!(Instant::now() < deadline, "{key}: error {code}"),
+            }
+            std::thread::sleep(limits::POLL);
+        }
+    }
+}
 
 /// One partition of an OffsetCommit from outside any group membership.
 #[derive(Clone, Debug)]
@@ -48,6 +87,17 @@ impl<'a> Commit<'a> {
     /// Sends the request and returns the error code of the partition.
     pub fn ask(&self, at: &mut Connection) -> i16 {
         commit_error(&at.ask(key::OFFSET_COMMIT, OFFSET_COMMIT_VERSION, &self.request()))
+    }
+
+    /// Commits as soon as the group has a coordinator.
+    ///
+    /// # Panics
+    /// If it gets none.
+    pub fn wait(&self, at: &mut Connection) {
+        Coordinated::Group(self.group).wait(at, |at| match self.ask(at) {
+            error::NONE => Ok(()),
+            code => Err(code),
+        });
     }
 }
 

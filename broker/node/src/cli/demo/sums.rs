@@ -54,20 +54,10 @@ impl<'a> Watch<'a> {
     /// arrive before it was sent.
     pub async fn look(&self, feed: &Feed) -> Result<Sums, Failure> {
         // Offsets there count the markers of transactions, too.
-        let hq = scrape(&Console::of(
-            Purpose::Metrics,
-            &self.stage.hq.console,
-            None,
-        )?)
-        .await?;
+        let hq = metrics(&self.stage.hq.console).await?;
         let at_hq = value(&hq, "sedge_produced_records_total") as u64;
         let at_edge = records(&self.stage.edge_client).await?;
-        let edge = scrape(&Console::of(
-            Purpose::Metrics,
-            &self.stage.edge.console,
-            None,
-        )?)
-        .await?;
+        let edge = metrics(&self.stage.edge.console).await?;
         let (produced, faulty) = feed.acknowledged();
         let verdict = |verdict: &str| {
             let name =
@@ -95,6 +85,11 @@ impl<'a> Watch<'a> {
             memory_bytes: value(&edge, "sedge_resident_memory_bytes"),
         })
     }
+}
+
+/// Returns the metrics of a broker by the address of its console.
+async fn metrics(console: &str) -> Result<Samples, Failure> {
+    scrape(&Console::of(Purpose::Metrics, console, None)?).await
 }
 
 fn value(samples: &Samples, name: &str) -> f64 {
