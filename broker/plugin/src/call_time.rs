@@ -4,11 +4,11 @@
 //! state because the machine was busy. So a call goes on until it has used [`OVERTIME`] of the
 //! processor itself beyond the deadline, or was late for [`OVERTIME_TICKS_MAX`].
 //!
-//! After a call that computed beyond its deadline, the instance's next call runs behind all other
-//! threads ([`Behind`]), until one is not stopped for that. A plugin that never ends then takes no
-//! time from the rest of the broker; it still has its deadline. A call that was late because it got
-//! no processor says nothing about the plugin: if the next one ran behind all others, it would be
-//! late as well, for as long as the machine is busy.
+//! After a call that computed beyond its deadline, the instance's next [`CALLS_BEHIND`] calls run
+//! behind all other threads ([`Behind`]). A plugin that never ends, also if only at some batches,
+//! then takes no time from the rest of the broker; it still has its deadline. A call that was late
+//! because it got no processor says nothing about the plugin, and ends that: if the next one ran
+//! behind all others, it would be late as well, for as long as the machine is busy.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use wasmtime::UpdateDeadline;
 
 use crate::{
-    limits::{OVERTIME, OVERTIME_TICKS_MAX, TICK},
+    limits::{CALLS_BEHIND, OVERTIME, OVERTIME_TICKS_MAX, TICK},
     sched::Behind,
 };
 
@@ -36,6 +36,31 @@ pub enum Stopped {
     Computing,
     /// It got no processor for too long.
     Starved,
+}
+
+/// What a plugin's last calls say about the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// Calls until one that computed beyond its deadline is forgotten.
+    calls_left: u32,
+}
+
+impl Past {
+    pub const GOOD: Self = Self { calls_left: 0 };
+
+    /// Notes a call, and why it was stopped, if it was.
+    pub const fn note(&mut self, stopped: Option<Stopped>) {
+        self.calls_left = match stopped {
+            Some(Stopped::Computing) => CALLS_BEHIND,
+            Some(Stopped::Starved) => 0,
+            None => self.calls_left.saturating_sub(1),
+        };
+    }
+
+    /// Returns whether the next call runs behind all other threads.
+    pub const fn is_bad(self) -> bool {
+        self.calls_left > 0
+    }
 }
 
 /// The time of one call. Every tick of the engine's epoch comes to [`Self::judge`].
@@ -154,6 +179,30 @@ mod tests {
         }
         assert!(!goes_on(&mut time));
         assert_eq!(time.stopped(), Some(Stopped::Starved));
+    }
+
+    /// A filter that looped at every other batch had its priority again each time.
+    #[test]
+    fn a_call_that_computed_on_is_not_forgotten_at_the_next_that_ends_in_time() {
+        let mut past = Past::GOOD;
+        past.note(None);
+        assert!(!past.is_bad());
+        for _ in 0..3 {
+            past.note(Some(Stopped::Computing));
+            past.note(None);
+            assert!(past.is_bad());
+        }
+        for _ in 1..CALLS_BEHIND {
+            assert!(past.is_bad());
+            past.note(None);
+        }
+        assert!(!past.is_bad());
+        past.note(Some(Stopped::Computing));
+        past.note(Some(Stopped::Starved));
+        assert!(
+            !past.is_bad(),
+            "the machine is busy, or no later call would end"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use wasmtime::component::Component;
 
 use crate::{
-    call_time::Priority,
+    call_time::{Past, Priority},
     config,
     error::Error,
     journal::Journal,
@@ -90,9 +90,9 @@ impl Engine {
         self.0.ticker.is_asleep()
     }
 
-    /// Returns the priority of a call, whose plugin's last one computed beyond its deadline or not.
-    pub(crate) fn priority(&self, computed_on: bool) -> Priority {
-        if computed_on && self.0.may_be_behind {
+    /// Returns the priority of a plugin's next call.
+    pub(crate) fn priority(&self, past: Past) -> Priority {
+        if past.is_bad() && self.0.may_be_behind {
             Priority::Behind
         } else {
             Priority::Same

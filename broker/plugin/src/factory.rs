@@ -3,10 +3,7 @@
 
 use std::{
     convert::identity,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use wasmtime::{
@@ -20,6 +17,7 @@ use crate::{
         partitioner::{KeyPartitioner, KeyPartitionerPre},
         quota::{QuotaPolicy, QuotaPolicyPre},
     },
+    call_time::{Past, Stopped},
     component::has_state,
     error::{CallError, Error},
     host::{Host, Instance, Live, Setup, State},
@@ -95,8 +93,8 @@ pub struct Factory<B: Bindings> {
     host: Arc<Host>,
     pre: B::Pre,
     has_state: bool,
-    /// Whether the last start computed beyond its deadline.
-    start_computed_on: AtomicBool,
+    /// That of the starts.
+    past: Mutex<Past>,
 }
 
 impl<B: Bindings> Factory<B> {
@@ -113,7 +111,7 @@ impl<B: Bindings> Factory<B> {
             host,
             pre,
             has_state,
-            start_computed_on: AtomicBool::new(false),
+            past: Mutex::new(Past::GOOD),
         })
     }
 
@@ -144,16 +142,24 @@ impl<B: Bindings> Factory<B> {
     }
 
     pub fn start(&self, setup: &Setup) -> Result<Live<B>, CallError> {
+        let past = *self.past();
         let started = Live::start(
             &self.host,
             &setup.meter,
-            self.start_computed_on.load(Ordering::Relaxed),
+            past,
             |store| B::instantiate(&self.pre, store),
             |bindings, store| bindings.configure(store, &setup.config),
         );
-        let computed_on = matches!(started, Err(CallError::Deadline));
-        self.start_computed_on.store(computed_on, Ordering::Relaxed);
+        self.past().note(match started {
+            Err(CallError::Deadline) => Some(Stopped::Computing),
+            Err(CallError::Starved) => Some(Stopped::Starved),
+            _ => None,
+        });
         started
+    }
+
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         log::{self as wire_log, Level},
         metrics as wire_metrics,
     },
-    call_time::{CallTime, Priority, Stopped},
+    call_time::{CallTime, Past, Priority, Stopped},
     engine::Engine,
     error::{BadOutput, CallError},
     limits::{
@@ -54,16 +54,14 @@ pub struct Live<B> {
     host: Arc<Host>,
     store: Store<State>,
     bindings: B,
-    /// Whether the last call computed beyond its deadline.
-    computed_on: bool,
+    past: Past,
 }
 
 /// A plugin with its settings. A call starts it if it is not running.
 pub struct Instance<B> {
     setup: Setup,
     live: Option<Live<B>>,
-    /// Whether the last call computed beyond its deadline.
-    computed_on: bool,
+    past: Past,
 }
 
 /// What an instance is started with.
@@ -96,12 +94,12 @@ impl Host {
 }
 
 impl<B> Live<B> {
-    /// Starts a plugin: `instantiate` creates it, `configure` passes it its settings. `computed_on`
-    /// tells whether the plugin's last start computed beyond its deadline.
+    /// Starts a plugin: `instantiate` creates it, `configure` passes it its settings. `past` is
+    /// that of the plugin's starts.
     pub fn start(
         host: &Arc<Host>,
         meter: &Arc<dyn Meter>,
-        computed_on: bool,
+        past: Past,
         instantiate: impl FnOnce(&mut Store<State>) -> wasmtime::Result<B>,
         configure: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<Result<(), String>>,
     ) -> Result<Self, CallError> {
@@ -109,34 +107,30 @@ impl<B> Live<B> {
         store.limiter(|state| &mut state.memory);
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().time.judge()));
         store.set_hostcall_fuel(host.limits.output_bytes_max);
-        let priority = host.engine.priority(computed_on);
-        let (bindings, computed_on) = timed(
-            host,
-            &mut store,
-            host.limits.deadline_ms,
-            priority,
-            instantiate,
-        );
+        let priority = host.engine.priority(past);
+        let deadline_ms = host.limits.deadline_ms;
+        let (bindings, _) = timed(host, &mut store, deadline_ms, priority, instantiate);
         let mut live = Self {
             host: Arc::clone(host),
             bindings: bindings?,
             store,
-            computed_on,
+            past: Past::GOOD,
         };
-        live.call(configure)?.map_err(|mut reason| {
+        let configured = live.call_within(deadline_ms, priority, configure)?;
+        configured.map_err(|mut reason| {
             cut_off(&mut reason);
             CallError::Configuration { reason }
         })?;
         Ok(live)
     }
 
-    /// Calls the plugin once. Blocks at most for its deadline. If the call before computed
+    /// Calls the plugin once. Blocks at most for its deadline. If one of the calls before computed
     /// beyond its deadline, the calling thread runs behind all others until this one ends.
     pub fn call<T>(
         &mut self,
         call: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
-        let priority = self.host.engine.priority(self.computed_on);
+        let priority = self.host.engine.priority(self.past);
         self.call_within(self.host.limits.deadline_ms, priority, call)
     }
 
@@ -149,8 +143,8 @@ impl<B> Live<B> {
     ) -> Result<T, CallError> {
         let bindings = &self.bindings;
         let call = |store: &mut Store<State>| call(bindings, store);
-        let (answer, computed_on) = timed(&self.host, &mut self.store, deadline_ms, priority, call);
-        self.computed_on = computed_on;
+        let (answer, stopped) = timed(&self.host, &mut self.store, deadline_ms, priority, call);
+        self.past.note(stopped);
         answer
     }
 
@@ -175,7 +169,7 @@ impl<B> Instance<B> {
         Self {
             setup,
             live,
-            computed_on: false,
+            past: Past::GOOD,
         }
     }
 
@@ -199,9 +193,9 @@ impl<B> Instance<B> {
             Some(live) => live,
             None => start(&self.setup)?,
         };
-        live.computed_on = self.computed_on;
+        live.past = self.past;
         let answer = call(&mut live);
-        self.computed_on = live.computed_on;
+        self.past = live.past;
         let answer = answer?;
         // Stored only if everything went well.
         self.live = Some(live);
@@ -209,15 +203,14 @@ impl<B> Instance<B> {
     }
 }
 
-/// Does what a plugin is called for, within its time. Returns also whether that computed beyond its
-/// deadline.
+/// Does what a plugin is called for, within its time. Returns also why that was stopped, if it was.
 fn timed<T>(
     host: &Host,
     store: &mut Store<State>,
     deadline_ms: u32,
     priority: Priority,
     call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<T>,
-) -> (Result<T, CallError>, bool) {
+) -> (Result<T, CallError>, Option<Stopped>) {
     refuel(host, store);
     store.set_epoch_deadline(1);
     store.data_mut().time = CallTime::begin(deadline_ms, priority);
@@ -226,8 +219,7 @@ fn timed<T>(
     drop(running);
     store.data_mut().time.end();
     let answer = answer.map_err(|error| store.data().classify(&error));
-    let computed_on = store.data().time.stopped() == Some(Stopped::Computing);
-    (answer, computed_on)
+    (answer, store.data().time.stopped())
 }
 
 fn refuel(host: &Host, store: &mut Store<State>) {

@@ -264,6 +264,49 @@ fn a_start_that_never_ends_is_stopped() {
     }
 }
 
+/// Only the first part of such a start ran behind all others, and not the plugin's `configure`.
+#[test]
+fn a_start_that_never_ends_runs_behind_all_others_the_next_time() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root is sure to be allowed to come back from SCHED_IDLE");
+        return;
+    }
+    let filter = compiled(
+        engine(),
+        "endless start",
+        guests::misbehave(),
+        Limits::default(),
+    );
+    let start = || filter.instantiate(&settings(&[("configure", "loop")]));
+    start().expect_err("the first one is stopped");
+    let (sender, ids) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        let starts = scope.spawn(|| {
+            sender
+                .send(rustix::thread::gettid())
+                .expect("it is received");
+            (0..5).for_each(|_| drop(start().expect_err("the next one is stopped")));
+        });
+        let stat = format!(
+            "/proc/self/task/{}/stat",
+            ids.recv().expect("it is sent").as_raw_nonzero()
+        );
+        // Nearly all the time of a start is that of `configure`.
+        let (mut behind, mut seen) = (0, 0);
+        while !starts.is_finished() {
+            let Ok(stat) = std::fs::read_to_string(&stat) else {
+                break;
+            };
+            let fields = stat.rsplit(')').next().unwrap_or_default();
+            // The 41st of all fields is the policy; 5 is SCHED_IDLE.
+            behind += usize::from(fields.split_whitespace().nth(38) == Some("5"));
+            seen += 1;
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(behind * 2 > seen, "{behind} of {seen} times");
+    });
+}
+
 #[test]
 fn answers_against_the_rules_are_refused() {
     let check = |told: &str, expected: &dyn Fn(&BadOutput) -> bool| {
