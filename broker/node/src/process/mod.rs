@@ -4,6 +4,7 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `allocator` | the allocator's setting for large blocks of memory |
+//! | `code_pages` | gives up the pages of the program that only the start needed |
 //! | `runtime` | the executor and its threads |
 //! | `core_dumps` | turns core dumps off, because they would contain secrets |
 //! | `disk_work` | work for clients that waits for the disk |
@@ -19,6 +20,7 @@
 //! | `usage` | memory and bytes written |
 
 pub mod allocator;
+pub mod code_pages;
 pub mod core_dumps;
 pub mod disk_work;
 pub mod exit;

@@ -15,7 +15,7 @@ use async_channel::Sender;
 use async_executor::Task;
 use async_io::{Async, Timer};
 use futures_lite::future;
-use log::{error, info, warn};
+use log::{debug, error, info, warn};
 use sedge_core::metadata::{Command, Image};
 use sedge_storage::OpenReport;
 
@@ -32,10 +32,10 @@ use crate::net::certificates::{self, Secure};
 use crate::net::listener::{self, Listener};
 use crate::oauth::Jwks;
 use crate::plugins::watch;
-use crate::process::allocator;
 use crate::process::failure::Failure;
 use crate::process::notify::Manager;
 use crate::process::signals::Signals;
+use crate::process::{allocator, code_pages};
 use crate::upkeep::{self, scrub};
 use start::{Opened, ServeError, Started};
 
@@ -59,6 +59,9 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
         let manager = Arc::clone(manager);
         let telling = async move { manager.keep_alive().await };
         running.tasks.push(running.broker.runtime.spawn(telling));
+    }
+    if let Err(why) = code_pages::release() {
+        debug!(target: "sedge", "the pages of the start stay in memory: {why}");
     }
     future::block_on(async {
         // One that is not taken yet is enough.
