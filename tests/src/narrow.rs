@@ -35,9 +35,61 @@ struct Direction {
 }
 
 impl Narrow {
-    /// Returns the bytes a second that arrive at most.
-    pub fn carries(&self) -> f64 {
+    /// Returns the bytes a second that arrive if no sender ever waits for a lost segment.
+    pub fn arrives(&self) -> f64 {
         (self.bytes_per_s * (100 - self.lost_percent)) as f64 / 100.0
+    }
+
+    /// Sends over one connection without a pause. Returns the bytes a second that arrive: what TCP
+    /// gets through, since later segments wait for lost ones.
+    pub fn carries(self, duration: Duration) -> f64 {
+        let sink = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let target = sink.local_addr().expect("the sink is bound").to_string();
+        let address = self.start(move || target.clone());
+        std::thread::spawn(move || {
+            let mut stream = TcpStream::connect(address).expect("the network listens");
+            while stream.write_all(&[0; SEGMENT_BYTES]).is_ok() {}
+        });
+        let (mut stream, _) = sink.accept().expect("the network connects");
+        let mut buffer = [0; SEGMENT_BYTES];
+        let mut read = || stream.read(&mut buffer).expect("the sender goes on");
+        read();
+        let began = Instant::now();
+        let mut bytes = 0;
+        while began.elapsed() < duration {
+            bytes += read();
+        }
+        bytes as f64 / began.elapsed().as_secs_f64()
+    }
+
+    /// Sends a byte now and then, and waits for its echo, over a connection of its own. Returns how
+    /// long each took: no request is answered sooner.
+    pub fn round_trips(self, duration: Duration, every: Duration) -> Vec<Duration> {
+        let echo = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let target = echo.local_addr().expect("the echo is bound").to_string();
+        let address = self.start(move || target.clone());
+        std::thread::spawn(move || {
+            let (mut stream, _) = echo.accept().expect("the network connects");
+            let mut byte = [0];
+            while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+        });
+        let mut stream = TcpStream::connect(address).expect("the network listens");
+        let mut back = stream.try_clone().expect("a second handle");
+        let (sender, sent) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let began = Instant::now();
+            while began.elapsed() < duration {
+                if sender.send(Instant::now()).is_err() || stream.write_all(&[0]).is_err() {
+                    break;
+                }
+                std::thread::sleep(every);
+            }
+        });
+        let answered = |at: Instant| back.read_exact(&mut [0]).map(|()| at.elapsed());
+        sent.into_iter()
+            .map(answered)
+            .map_while(Result::ok)
+            .collect()
     }
 
     /// Listens on a free port. Connections go to what `target` returns when they are made.

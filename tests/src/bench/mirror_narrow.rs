@@ -22,34 +22,76 @@ const NETWORK: Narrow = Narrow {
 const BACKLOG: usize = 86_400;
 const ALARM_EVERY: Duration = Duration::from_secs(2);
 
+/// How a link is set up.
+struct Setup {
+    name: &'static str,
+    mode: &'static str,
+    /// Whether alarms have a link of their own.
+    is_apart: bool,
+}
+
+const SETUPS: [Setup; 3] = [
+    Setup {
+        name: "at-least-once",
+        mode: "at-least-once",
+        is_apart: false,
+    },
+    Setup {
+        name: "exactly-once",
+        mode: "exactly-once",
+        is_apart: false,
+    },
+    Setup {
+        name: "exactly-once, alarms in a link of their own",
+        mode: "exactly-once",
+        is_apart: true,
+    },
+];
+
 pub fn run(seconds: u64) -> String {
-    let mut text = String::from(
-        "64 kbit/s, 600 ms, 30 % of the segments lost, by a proxy; a day of one record a second waits\n",
+    let duration = Duration::from_secs(seconds);
+    let idle = std::thread::spawn(move || NETWORK.round_trips(duration, ALARM_EVERY));
+    let carries = NETWORK.carries(duration);
+    let idle = idle.join().expect("round trips are measured");
+    let mut text = format!(
+        "64 kbit/s, 600 ms, 30 % of the segments lost, by a proxy; a day of one record a second \
+         waits\none connection that sends without pause gets {carries:.0} bytes/s through \
+         ({:.0} arrive); with nothing else, a byte and its echo take {}\n",
+        NETWORK.arrives(),
+        spread(idle),
     );
-    for mode in ["at-least-once", "exactly-once"] {
-        let (goodput, mut delays, missing) = measure(mode, seconds);
-        delays.sort_unstable();
-        let at = |percent: usize| {
-            let at = (delays.len() * percent / 100).min(delays.len().saturating_sub(1));
-            delays.get(at).map_or(f64::NAN, Duration::as_secs_f64)
-        };
+    for setup in &SETUPS {
+        let (goodput, delays, missing) = measure(setup, duration);
+        let all = delays.len() + missing;
         writeln!(
             text,
-            "{mode}: {goodput:.0} bytes/s of batches, {:.0} % of what arrives; alarms after {:.1} s \
-             (median), {:.1} (p99), {:.1} (all); {missing} of {} not there at the end",
-            100.0 * goodput / NETWORK.carries(),
-            at(50),
-            at(99),
-            at(100),
-            delays.len() + missing,
+            "{}: {goodput:.0} bytes/s of batches, {:.0} % of what the connection carries; alarms \
+             after {}; {missing} of {all} not there at the end",
+            setup.name,
+            100.0 * goodput / carries,
+            spread(delays),
         )
         .expect("a String takes everything");
     }
     text
 }
 
+fn spread(mut delays: Vec<Duration>) -> String {
+    delays.sort_unstable();
+    let at = |percent: usize| {
+        let at = (delays.len() * percent / 100).min(delays.len().saturating_sub(1));
+        delays.get(at).map_or(f64::NAN, Duration::as_secs_f64)
+    };
+    format!(
+        "{:.1} s (median), {:.1} (p99), {:.1} (all)",
+        at(50),
+        at(99),
+        at(100)
+    )
+}
+
 /// Returns bytes a second, and the time of each alarm until a `read_committed` reader has it.
-fn measure(mode: &str, seconds: u64) -> (f64, Vec<Duration>, usize) {
+fn measure(setup: &Setup, duration: Duration) -> (f64, Vec<Duration>, usize) {
     let directory = TempDir::new("bench-mirror-narrow");
     let target = Arc::new(Mutex::new(String::new()));
     let behind = Arc::clone(&target);
@@ -79,10 +121,24 @@ fn measure(mode: &str, seconds: u64) -> (f64, Vec<Duration>, usize) {
         );
     }
     sedge.terminate();
-    let link = format!(
-        "{plain}[mirror.hq]\nbootstrap.servers = \"{network}\"\ntopics = [\"backlog\", \"alarms\"]\n\
-         mode = \"{mode}\"\n\"topics.priority\" = [\"alarms:high\"]\n"
-    );
+    let alarms = "\"topics.priority\" = [\"alarms:high\"]\n";
+    let one = |name: &str, topics: &str, more: &str| {
+        let mode = setup.mode;
+        format!(
+            "[mirror.{name}]\nbootstrap.servers = \"{network}\"\nmode = \"{mode}\"\n\
+             topics = [{topics}]\n{more}"
+        )
+    };
+    let links = if setup.is_apart {
+        one(
+            "hq",
+            "\"backlog\"",
+            "\"topics.priority\" = [\"backlog:low\"]\n",
+        ) + &one("alarms", "\"alarms\"", alarms)
+    } else {
+        one("hq", "\"backlog\", \"alarms\"", alarms)
+    };
+    let link = plain.to_owned() + &links;
     let mut sedge = Sedge::start(&place, Options::default().config(link));
     let mut here = Connection::open(&sedge.bootstrap());
     let sent = |sedge: &Sedge| {
@@ -99,7 +155,7 @@ fn measure(mode: &str, seconds: u64) -> (f64, Vec<Duration>, usize) {
     let (began, first) = (Instant::now(), sent(&sedge));
     let (mut waiting, mut delays, mut offset) = (Vec::new(), Vec::new(), 0);
     let mut due = began;
-    let until = began + Duration::from_secs(seconds);
+    let until = began + duration;
     let patience = until + Duration::from_secs(30);
     let mut goodput = 0.0;
     while Instant::now() < until || (!waiting.is_empty() && Instant::now() < patience) {

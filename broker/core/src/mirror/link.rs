@@ -376,7 +376,7 @@ impl Link {
             let ends = stream.ends();
             let mut packing = stream.packing;
             if self.has_classes && stream.class.priority != Priority::High {
-                packing.batch_bytes = packing.batch_bytes.min(self.window.bytes());
+                packing.batch_bytes = packing.batch_bytes.min(self.window.batch_bytes());
             }
             let meter = self.meter.as_ref();
             let late_before = meter.and_then(|it| stream.class.late_before(it.wall_ms(now_ms)));
@@ -487,6 +487,13 @@ impl Link {
             self.bytes_in_flight += sent.bytes;
             if !parts.is_empty() {
                 stream.batch_bytes = sent.bytes;
+            }
+            // The last one is smaller only because there are no more records.
+            if prepared.is_joined
+                && prepared.next < read.until
+                && stream.class.priority != Priority::High
+            {
+                self.window.join(read.packing.batch_bytes, sent.bytes);
             }
             if let Some(transactions) = &mut self.transactions {
                 transactions.handle_read(sent.bytes);

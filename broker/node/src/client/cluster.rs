@@ -122,7 +122,7 @@ struct Inner {
     config: ClientConfig,
     slots: Mutex<BTreeMap<i32, Slot>>,
     bootstrap: Slot,
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
 }
 
 /// The kind of a coordinator, as on the wire.
@@ -164,7 +164,22 @@ impl Client {
             config,
             slots: Mutex::default(),
             bootstrap: Slot::default(),
-            known: Mutex::default(),
+            known: Arc::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Returns a client with connections of its own. Both share what they know of the cluster.
+    #[must_use]
+    pub fn with_own_connections(&self) -> Self {
+        let inner = Inner {
+            executor: Arc::clone(&self.inner.executor),
+            config: self.config().clone(),
+            slots: Mutex::default(),
+            bootstrap: Slot::default(),
+            known: Arc::clone(&self.inner.known),
         };
         Self {
             inner: Arc::new(inner),

@@ -74,6 +74,12 @@ impl Spending {
         !self.deadlines.is_empty()
     }
 
+    /// Returns whether topics may be of the class high.
+    pub fn has_urgent(&self) -> bool {
+        let mut priorities = self.priorities.iter();
+        priorities.any(|(_, class)| *class == Priority::High)
+    }
+
     /// Returns the class of a topic: of several entries that match its name, the first.
     pub fn class_of(&self, topic: &str) -> Class {
         let mut priorities = self.priorities.iter();

@@ -10,28 +10,28 @@ use sedge_protocol::kafka::generated::ProduceResponseData;
 use crate::client::Error;
 use crate::client::records::is_about_leadership;
 
-use super::lanes::Sent;
+use super::lanes::{LaneId, Sent};
 use super::link::{Answered, Link};
 
 impl Link {
     pub(super) fn handle(&mut self, answered: Answered) -> Result<(), Error> {
         match answered {
             Answered::Produce {
-                broker,
+                lane,
                 batches,
                 result,
-            } => self.handle_produced(broker, batches, result),
+            } => self.handle_produced(lane, batches, result),
             Answered::Step { round, result } => self.handle_step(round, result),
         }
     }
 
     fn handle_produced(
         &mut self,
-        broker: i32,
+        lane: LaneId,
         batches: Vec<Sent>,
         result: Result<ProduceResponseData, Error>,
     ) -> Result<(), Error> {
-        self.lanes.answered(broker);
+        self.lanes.answered(lane);
         let response = match result {
             Ok(response) => response,
             Err(error) => {

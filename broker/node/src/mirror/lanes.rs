@@ -14,53 +14,52 @@ pub struct Sent {
     pub target: Target,
 }
 
+/// Names a queue: what is urgent has a connection of its own to each broker, since what was sent
+/// before on a connection arrives before, however long the network takes for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LaneId {
+    pub broker: i32,
+    pub is_urgent: bool,
+}
+
 #[derive(Debug, Default)]
 struct Lane {
     queue: VecDeque<Outgoing>,
-    /// Batches at the front that others do not delay.
-    urgent: usize,
     in_flight: usize,
 }
 
-/// The queues, by the node id of the broker.
+/// The queues.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    lanes: BTreeMap<i32, Lane>,
+    lanes: BTreeMap<LaneId, Lane>,
 }
 
 impl Lanes {
-    /// Queues a batch: an urgent one before all that are not. All batches of a partition are
-    /// equally urgent.
-    pub fn push(&mut self, broker: i32, outgoing: Outgoing, is_urgent: bool) {
-        let lane = self.lanes.entry(broker).or_default();
-        if is_urgent {
-            lane.queue.insert(lane.urgent, outgoing);
-            lane.urgent += 1;
-        } else {
-            lane.queue.push_back(outgoing);
-        }
+    /// Queues a batch. All batches of a partition are equally urgent.
+    pub fn push(&mut self, id: LaneId, outgoing: Outgoing) {
+        self.lanes.entry(id).or_default().queue.push_back(outgoing);
     }
 
-    /// Returns the brokers with queued batches and room in their window.
-    pub fn ready(&self, in_flight_max: usize) -> Vec<i32> {
+    /// Returns the lanes with queued batches and room in their window.
+    pub fn ready(&self, in_flight_max: usize) -> Vec<LaneId> {
         let ready = |lane: &Lane| !lane.queue.is_empty() && lane.in_flight < in_flight_max;
         self.lanes
             .iter()
             .filter(|(_, lane)| ready(lane))
-            .map(|(broker, _)| *broker)
+            .map(|(id, _)| *id)
             .collect()
     }
 
-    /// Takes the batches of the next request to `broker`: the first of each partition, in the
+    /// Takes the batches of the lane's next request: the first of each partition, in the
     /// queue's order, up to `bytes_max` but at least one. Batches that are no longer `wanted` are
     /// dropped.
     pub fn take(
         &mut self,
-        broker: i32,
+        id: LaneId,
         bytes_max: usize,
         wanted: impl Fn(&Outgoing) -> bool,
     ) -> Vec<Outgoing> {
-        let Some(lane) = self.lanes.get_mut(&broker) else {
+        let Some(lane) = self.lanes.get_mut(&id) else {
             return Vec::new();
         };
         let mut taken: Vec<Outgoing> = Vec::new();
@@ -68,8 +67,7 @@ impl Lanes {
         let mut bytes = 0;
         let mut is_full = false;
         let mut kept = VecDeque::with_capacity(lane.queue.len());
-        let mut urgent = 0;
-        for (at, outgoing) in lane.queue.drain(..).enumerate() {
+        for outgoing in lane.queue.drain(..) {
             if !wanted(&outgoing) {
                 continue;
             }
@@ -78,7 +76,6 @@ impl Lanes {
             // A second batch for a partition waits for the next request, and so do all batches
             // behind it.
             if is_full || !seen.insert(outgoing.target) {
-                urgent += usize::from(at < lane.urgent);
                 kept.push_back(outgoing);
             } else {
                 bytes += size;
@@ -86,28 +83,24 @@ impl Lanes {
             }
         }
         lane.queue = kept;
-        lane.urgent = urgent;
         taken
     }
 
-    pub fn started(&mut self, broker: i32) {
-        self.lanes.entry(broker).or_default().in_flight += 1;
+    pub fn started(&mut self, id: LaneId) {
+        self.lanes.entry(id).or_default().in_flight += 1;
     }
 
-    pub fn answered(&mut self, broker: i32) {
-        if let Some(lane) = self.lanes.get_mut(&broker) {
+    pub fn answered(&mut self, id: LaneId) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
             lane.in_flight -= 1;
         }
     }
 
     /// Empties the queue of a broker that cannot be reached.
-    pub fn drain(&mut self, broker: i32) -> Vec<Outgoing> {
+    pub fn drain(&mut self, id: LaneId) -> Vec<Outgoing> {
         self.lanes
-            .get_mut(&broker)
-            .map(|lane| {
-                lane.urgent = 0;
-                lane.queue.drain(..).collect()
-            })
+            .get_mut(&id)
+            .map(|lane| lane.queue.drain(..).collect())
             .unwrap_or_default()
     }
 }
@@ -117,6 +110,11 @@ mod tests {
     use sedge_protocol::batch::{Batch, BatchHeader};
 
     use super::*;
+
+    const NINE: LaneId = LaneId {
+        broker: 9,
+        is_urgent: false,
+    };
 
     fn outgoing(partition: u32, base: i64) -> Outgoing {
         let header = BatchHeader::read(&[0; 61]).unwrap();
@@ -143,12 +141,12 @@ mod tests {
     fn a_request_has_one_batch_a_partition_and_order_is_kept() {
         let mut lanes = Lanes::default();
         for (partition, base) in [(1, 0), (1, 1), (2, 0), (1, 2), (2, 1)] {
-            lanes.push(9, outgoing(partition, base), false);
+            lanes.push(NINE, outgoing(partition, base));
         }
-        assert_eq!(lanes.ready(1), [9]);
-        assert_eq!(names(&lanes.take(9, 1000, |_| true)), [(1, 0), (2, 0)]);
-        assert_eq!(names(&lanes.take(9, 1000, |_| true)), [(1, 1), (2, 1)]);
-        assert_eq!(names(&lanes.take(9, 1000, |_| true)), [(1, 2)]);
+        assert_eq!(lanes.ready(1), [NINE]);
+        assert_eq!(names(&lanes.take(NINE, 1000, |_| true)), [(1, 0), (2, 0)]);
+        assert_eq!(names(&lanes.take(NINE, 1000, |_| true)), [(1, 1), (2, 1)]);
+        assert_eq!(names(&lanes.take(NINE, 1000, |_| true)), [(1, 2)]);
         assert!(lanes.ready(1).is_empty());
     }
 
@@ -156,47 +154,46 @@ mod tests {
     fn a_request_is_bounded_but_never_empty() {
         let mut lanes = Lanes::default();
         for partition in 0..3 {
-            lanes.push(9, outgoing(partition, 0), false);
+            lanes.push(NINE, outgoing(partition, 0));
         }
-        assert_eq!(names(&lanes.take(9, 10, |_| true)), [(0, 0)]);
-        assert_eq!(names(&lanes.take(9, 200, |_| true)), [(1, 0), (2, 0)]);
+        assert_eq!(names(&lanes.take(NINE, 10, |_| true)), [(0, 0)]);
+        assert_eq!(names(&lanes.take(NINE, 200, |_| true)), [(1, 0), (2, 0)]);
     }
 
     #[test]
     fn a_full_request_lets_nothing_overtake() {
         let mut lanes = Lanes::default();
         for (partition, base) in [(0, 0), (1, 0), (1, 1), (2, 0)] {
-            lanes.push(9, outgoing(partition, base), false);
+            lanes.push(NINE, outgoing(partition, base));
         }
-        assert_eq!(names(&lanes.take(9, 100, |_| true)), [(0, 0)]);
-        assert_eq!(names(&lanes.take(9, 1000, |_| true)), [(1, 0), (2, 0)]);
+        assert_eq!(names(&lanes.take(NINE, 100, |_| true)), [(0, 0)]);
+        assert_eq!(names(&lanes.take(NINE, 1000, |_| true)), [(1, 0), (2, 0)]);
     }
 
+    /// An alarm was sent on the connection of the bulk, behind all that was sent there before.
     #[test]
-    fn what_is_urgent_goes_before_all_that_waits() {
+    fn what_is_urgent_waits_for_nothing_else() {
+        let urgent = LaneId {
+            is_urgent: true,
+            ..NINE
+        };
         let mut lanes = Lanes::default();
-        for (partition, base) in [(1, 0), (2, 0), (1, 1)] {
-            lanes.push(9, outgoing(partition, base), false);
-        }
-        for base in 0..3 {
-            lanes.push(9, outgoing(7, base), true);
-        }
-        assert_eq!(names(&lanes.take(9, 10, |_| true)), [(7, 0)]);
-        lanes.push(9, outgoing(8, 0), true);
-        assert_eq!(names(&lanes.take(9, 10, |_| true)), [(7, 1)]);
-        assert_eq!(names(&lanes.take(9, 200, |_| true)), [(7, 2), (8, 0)]);
-        assert_eq!(names(&lanes.take(9, 1000, |_| true)), [(1, 0), (2, 0)]);
-        assert_eq!(names(&lanes.take(9, 1000, |_| true)), [(1, 1)]);
+        lanes.push(NINE, outgoing(1, 0));
+        lanes.push(urgent, outgoing(7, 0));
+        assert_eq!(lanes.ready(1), [NINE, urgent]);
+        lanes.started(NINE);
+        assert_eq!(lanes.ready(1), [urgent]);
+        assert_eq!(names(&lanes.take(urgent, 1000, |_| true)), [(7, 0)]);
     }
 
     #[test]
     fn what_is_not_wanted_any_more_goes() {
         let mut lanes = Lanes::default();
         for base in 0..3 {
-            lanes.push(9, outgoing(1, base), false);
+            lanes.push(NINE, outgoing(1, base));
         }
         assert_eq!(
-            names(&lanes.take(9, 1000, |sent| sent.base.get() == 2)),
+            names(&lanes.take(NINE, 1000, |sent| sent.base.get() == 2)),
             [(1, 2)]
         );
     }
@@ -204,11 +201,11 @@ mod tests {
     #[test]
     fn the_window_counts_requests() {
         let mut lanes = Lanes::default();
-        lanes.push(9, outgoing(1, 0), false);
-        lanes.started(9);
+        lanes.push(NINE, outgoing(1, 0));
+        lanes.started(NINE);
         assert!(lanes.ready(1).is_empty());
-        lanes.answered(9);
-        assert_eq!(lanes.ready(1), [9]);
-        assert_eq!(lanes.drain(9).len(), 1);
+        lanes.answered(NINE);
+        assert_eq!(lanes.ready(1), [NINE]);
+        assert_eq!(lanes.drain(NINE).len(), 1);
     }
 }

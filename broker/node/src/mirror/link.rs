@@ -32,7 +32,7 @@ use crate::plugins::LinkFilters;
 use super::Local;
 use super::cursors::Cursors;
 use super::groups::Groups;
-use super::lanes::{Lanes, Sent};
+use super::lanes::{LaneId, Lanes, Sent};
 use super::limits;
 use super::marks::Marks;
 use super::offset_log::Unwritten;
@@ -81,7 +81,7 @@ pub(super) struct Waiting {
 /// A report from a task that waits for an answer.
 pub(super) enum Answered {
     Produce {
-        broker: i32,
+        lane: LaneId,
         batches: Vec<Sent>,
         result: Result<ProduceResponseData, Error>,
     },
@@ -97,6 +97,9 @@ pub struct Link {
     pub(super) follower: Follower,
     pub(super) config: LinkConfig,
     pub(super) client: Client,
+    /// For the class high: the same client if no topic has it, and one with connections of
+    /// its own otherwise.
+    pub(super) urgent: Client,
     pub(super) cursors: Cursors,
     pub(super) plan: plan::Link,
     backoff: Backoff,
@@ -164,8 +167,15 @@ impl Link {
             packing: config.packing,
             backoff,
         });
+        let client = Client::new(executor, config.client.clone());
+        let urgent = if config.spending.has_urgent() {
+            client.with_own_connections()
+        } else {
+            client.clone()
+        };
         Self {
-            client: Client::new(executor, config.client.clone()),
+            client,
+            urgent,
             cursors: Cursors::new(local.clone(), &config.name),
             plan,
             backoff,
@@ -426,7 +436,7 @@ impl Link {
         let index = to.index_of(outgoing.target);
         if let Some(broker) = self.client.known_leader(&to.there, index) {
             let is_urgent = self.class_of(&to.topic).priority == Priority::High;
-            self.lanes.push(broker, outgoing, is_urgent);
+            self.lanes.push(LaneId { broker, is_urgent }, outgoing);
         } else {
             let sent = Sent::of(&outgoing);
             self.tell(sent, Outcome::Refused(ErrorCode::LeaderNotAvailable));
@@ -438,11 +448,16 @@ impl Link {
     async fn send(&mut self) -> Result<bool, Error> {
         let mut more = false;
         let in_flight_max = self.config.client.in_flight_max;
-        for broker in self.lanes.ready(in_flight_max) {
-            let connection = match self.client.connection(Target::Broker(broker)).await {
+        for lane in self.lanes.ready(in_flight_max) {
+            let client = if lane.is_urgent {
+                &self.urgent
+            } else {
+                &self.client
+            };
+            let connection = match client.connection(Target::Broker(lane.broker)).await {
                 Ok(connection) => connection,
                 Err(error) => {
-                    for outgoing in self.lanes.drain(broker) {
+                    for outgoing in self.lanes.drain(lane) {
                         self.tell(Sent::of(&outgoing), Outcome::Lost);
                     }
                     self.is_stale = true;
@@ -450,7 +465,7 @@ impl Link {
                 }
             };
             for _ in 0..in_flight_max {
-                if !self.lanes.ready(in_flight_max).contains(&broker) {
+                if !self.lanes.ready(in_flight_max).contains(&lane) {
                     break;
                 }
                 let Some(place) = connection.place() else {
@@ -460,7 +475,7 @@ impl Link {
                 let plan = &self.plan;
                 let taken = self
                     .lanes
-                    .take(broker, self.config.request_bytes, |outgoing| {
+                    .take(lane, self.config.request_bytes, |outgoing| {
                         plan.is_current(outgoing.partition, outgoing.generation)
                     });
                 if taken.is_empty() {
@@ -476,12 +491,12 @@ impl Link {
                 }
                 match connection.start(&request, place) {
                     Ok(in_flight) => {
-                        self.lanes.started(broker);
+                        self.lanes.started(lane);
                         let answers = self.answers.0.clone();
                         let waiting = async move {
                             let result = in_flight.wait().await;
                             let answered = Answered::Produce {
-                                broker,
+                                lane,
                                 batches,
                                 result,
                             };

@@ -116,6 +116,7 @@ impl Link {
         }
         self.metrics.stalls.add(1);
         self.client.disconnect();
+        self.urgent.disconnect();
         let after = limits::STALLED_AFTER;
         Err(Error::Stalled { after })
     }

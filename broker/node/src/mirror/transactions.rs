@@ -204,7 +204,8 @@ impl Link {
             return;
         };
         session.opened.get_or_insert_with(Instant::now);
-        let (client, group) = (self.client.clone(), Arc::clone(&session.group));
+        // The steps are as urgent as the records that they make visible.
+        let (client, group) = (self.urgent.clone(), Arc::clone(&session.group));
         let answers = self.answers.0.clone();
         match step {
             Step::Add {
