@@ -59,9 +59,9 @@ pub const STATE_VALUE_BYTES_MAX: usize = 64 << 10;
 /// counted references, and their allocations.
 pub const STATE_ENTRY_BYTES: usize = 96;
 
-/// Calls that run behind all other threads after one that was stopped for its time. A plugin that
-/// never ends at every sixtieth batch, or more often, takes no time from others; one that was slow
-/// once has its priority again after so many batches.
+/// Calls that run behind all other threads after one that computed beyond its deadline. A plugin
+/// that never ends at every sixtieth batch, or more often, takes no time from others; one that was
+/// slow once has its priority again after so many batches.
 pub const CALLS_BEHIND: u32 = 64;
 
 /// Bytes of a metric's name. The broker adds its prefix.

@@ -159,12 +159,20 @@ impl Client {
     /// Creates a client. Does not connect yet.
     #[must_use]
     pub fn new(executor: Arc<Executor<'static>>, config: ClientConfig) -> Self {
+        Self::with(executor, config, Arc::default())
+    }
+
+    fn with(
+        executor: Arc<Executor<'static>>,
+        config: ClientConfig,
+        known: Arc<Mutex<Known>>,
+    ) -> Self {
         let inner = Inner {
             executor,
             config,
             slots: Mutex::default(),
             bootstrap: Slot::default(),
-            known: Arc::default(),
+            known,
         };
         Self {
             inner: Arc::new(inner),
@@ -174,16 +182,9 @@ impl Client {
     /// Returns a client with connections of its own. Both share what they know of the cluster.
     #[must_use]
     pub fn with_own_connections(&self) -> Self {
-        let inner = Inner {
-            executor: Arc::clone(&self.inner.executor),
-            config: self.config().clone(),
-            slots: Mutex::default(),
-            bootstrap: Slot::default(),
-            known: Arc::clone(&self.inner.known),
-        };
-        Self {
-            inner: Arc::new(inner),
-        }
+        let executor = Arc::clone(&self.inner.executor);
+        let known = Arc::clone(&self.inner.known);
+        Self::with(executor, self.config().clone(), known)
     }
 
     #[must_use]
